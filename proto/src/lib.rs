@@ -1,1 +1,3 @@
-//! placeholder
+//! The shared API types of Keelson.
+
+pub mod cri;
