@@ -1,3 +1,4 @@
 //! The shared API types of Keelson.
 
 pub mod cri;
+pub mod quantity;
