@@ -1,0 +1,69 @@
+//! Static defaults: a walk that fills absent fields.
+
+use serde_json::Value;
+
+use super::{Field, Flags, Shape, Type};
+
+/// Fills absent fields with their static defaults, wherever the enclosing struct is present.
+///
+/// As in Go, the fields of a struct that isn't a pointer are filled even if the struct is absent from the tree.
+/// Defaults that depend on several fields are the kinds' own.
+pub fn default(object: &mut Value, ty: &Type) {
+    for field in ty.fields.iter() {
+        if field.flags.has(Flags::INLINE) {
+            if let Shape::Struct(inline) = &field.shape {
+                default(object, inline);
+            }
+            continue;
+        }
+        default_field(object, field);
+    }
+}
+
+fn default_field(object: &mut Value, field: &Field) {
+    let Value::Object(map) = object else { return };
+    let name = field.name.as_ref();
+    if !map.contains_key(name) {
+        if let Some(value) = field.default() {
+            map.insert(name.to_owned(), value);
+        } else if !field.pointer()
+            && let Shape::Struct(inner) = &field.shape
+        {
+            let mut value = Value::Object(serde_json::Map::new());
+            default(&mut value, inner);
+            if value.as_object().is_some_and(|filled| !filled.is_empty()) {
+                map.insert(name.to_owned(), value);
+            }
+            return;
+        }
+    } else if map[name].is_null()
+        && !field.flags.has(Flags::NULLABLE)
+        && let Some(value) = field.default()
+    {
+        map.insert(name.to_owned(), value);
+    }
+    if let Some(value) = map.get_mut(name) {
+        default_shape(value, &field.shape);
+    }
+}
+
+fn default_shape(value: &mut Value, shape: &Shape) {
+    match (shape, value) {
+        (Shape::Struct(ty), value @ Value::Object(_)) => default(value, ty),
+        (Shape::List(list), Value::Array(items)) => {
+            if nests(&list.items) {
+                items.iter_mut().for_each(|item| default_shape(item, &list.items));
+            }
+        }
+        (Shape::Map(map), Value::Object(entries)) => {
+            if nests(&map.values) {
+                entries.values_mut().for_each(|value| default_shape(value, &map.values));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn nests(shape: &Shape) -> bool {
+    matches!(shape, Shape::Struct(_) | Shape::List(_) | Shape::Map(_))
+}
