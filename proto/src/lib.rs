@@ -2,3 +2,4 @@
 
 pub mod cri;
 pub mod quantity;
+pub mod schema;

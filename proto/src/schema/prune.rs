@@ -27,7 +27,8 @@ impl Walk {
         for (name, value) in map.iter_mut() {
             match ty.field(name) {
                 Some(field) => self.below(name, |walk| walk.shape(value, &field.shape)),
-                None if preserve || (embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata")) => {}
+                None if preserve
+                    || (embedded && matches!(name.as_str(), "apiVersion" | "kind" | "metadata")) => {}
                 None => unknown.push(name.clone()),
             }
         }
