@@ -1,5 +1,8 @@
 //! The shared API types of Keelson.
 
+pub mod content;
 pub mod cri;
+pub mod field;
 pub mod quantity;
 pub mod schema;
+pub mod view;
