@@ -1,1 +1,5 @@
-//! placeholder
+//! kube-apiserver: one generic engine over etcd; kinds are data.
+
+pub mod admission;
+pub mod auth;
+pub mod registry;

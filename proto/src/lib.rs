@@ -3,6 +3,9 @@
 pub mod content;
 pub mod cri;
 pub mod field;
+pub mod fields;
+pub mod labels;
 pub mod quantity;
 pub mod schema;
+pub mod status;
 pub mod view;

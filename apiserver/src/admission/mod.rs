@@ -1,0 +1,152 @@
+//! Admission: what may change or refuse a write after it was authorized and before it is stored.
+//!
+//! Plugins run in the order of one [`Chain`]: all mutations first, then, on the object as it will be stored, all
+//! validations. A plugin sees objects in the hub version; webhooks convert through the request's endpoint.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use proto::status::Status;
+use serde_json::Value;
+
+use crate::auth::UserInfo;
+use crate::registry::Endpoint;
+
+/// What is being done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change.
+    Update,
+    /// A removal.
+    Delete,
+    /// A connection to a subresource such as exec.
+    Connect,
+}
+
+impl Operation {
+    /// The name in AdmissionReview.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
+/// One write under review.
+pub struct Review {
+    /// What is being done.
+    pub operation: Operation,
+    /// The endpoint of the request: group, version, resource, conversions.
+    pub endpoint: Arc<Endpoint>,
+    /// Kind of `object` as the request has it: (group, version, kind). Differs from the endpoint's on subresources.
+    pub kind: (String, String, String),
+    /// Subresource, or empty.
+    pub subresource: String,
+    /// Namespace, or empty.
+    pub namespace: String,
+    /// Name; empty on create with generateName, before the name is made.
+    pub name: String,
+    /// Who.
+    pub user: Arc<UserInfo>,
+    /// The object to be stored (create, update), or the options of a connection; null on delete.
+    pub object: Value,
+    /// The object as it is (update, delete); null otherwise.
+    pub old: Arc<Value>,
+    /// CreateOptions, UpdateOptions (PatchOptions) or DeleteOptions.
+    pub options: Value,
+    /// Whether nothing will be stored. Plugins with side effects must not have them then.
+    pub dry_run: bool,
+    /// Texts for the response's Warning headers; plugins add to it.
+    pub warnings: Vec<String>,
+    /// Audit annotations; plugins add to it.
+    pub annotations: Vec<(String, String)>,
+    /// The operation's transaction was tried before and lost a race (plugins may be called again).
+    pub reinvocation: bool,
+}
+
+impl Review {
+    /// API group of the resource.
+    pub fn group(&self) -> &str {
+        &self.endpoint.group
+    }
+
+    /// Plural resource.
+    pub fn resource(&self) -> &str {
+        &self.endpoint.resource
+    }
+
+    /// Whether the request is for this resource itself (no subresource).
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        self.subresource.is_empty() && self.endpoint.group == group && self.endpoint.resource == resource
+    }
+
+    /// A 403 about this object.
+    pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
+        Status::forbidden(&self.endpoint.group, &self.endpoint.resource, &self.name, why)
+    }
+}
+
+/// What a call of a plugin answers.
+pub type Outcome<'a> = BoxFuture<'a, Result<(), Status>>;
+
+/// One admission plugin.
+pub trait Plugin: Send + Sync {
+    /// Name, as in --enable-admission-plugins.
+    fn name(&self) -> &'static str;
+
+    /// Whether it wants to see such operations at all (a cheap filter; called on each write).
+    fn handles(&self, operation: Operation) -> bool;
+
+    /// Changes the object or refuses it.
+    fn mutate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
+        let _ = review;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Refuses the object or not. May be called again when the write lost a race.
+    fn validate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
+        let _ = review;
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The enabled plugins in the order they run in.
+#[derive(Clone, Default)]
+pub struct Chain {
+    plugins: Vec<Arc<dyn Plugin>>,
+}
+
+impl Chain {
+    /// A chain of these plugins.
+    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Chain { plugins }
+    }
+
+    /// The plugins' names, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.plugins.iter().map(|p| p.name())
+    }
+
+    /// Runs all mutations.
+    pub async fn mutate(&self, review: &mut Review) -> Result<(), Status> {
+        let operation = review.operation;
+        for plugin in self.plugins.iter().filter(|p| p.handles(operation)) {
+            plugin.mutate(review).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs all validations.
+    pub async fn validate(&self, review: &mut Review) -> Result<(), Status> {
+        let operation = review.operation;
+        for plugin in self.plugins.iter().filter(|p| p.handles(operation)) {
+            plugin.validate(review).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! A kind is data: the rows that tell the one engine how each resource is stored and served.
+//!
+//! Invariants:
+//! - A [`Storage`] row owns one key prefix in etcd; any number of [`Endpoint`] rows serve it in their versions.
+//! - Hooks are plain functions over hub-version trees. They are pure but for [`Hooks::begin`], whose effects can be
+//!   reverted. Engine-owned metadata (uid, creationTimestamp, resourceVersion, managedFields) is not theirs.
+//! - A [`Registry`] is an immutable snapshot; custom resources publish a new one through [`Shared`].
+
+mod context;
+mod hooks;
+mod rows;
+mod snapshot;
+
+pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
+pub use hooks::{Begin, Create, Hooks, Reservation};
+pub use rows::{
+    Backing, Column, Connect, Conversion, Endpoint, ExternalConversion, Handler, Name, Scale, ScaleSelector,
+    Selectable, Storage, Subresource, Verbs, names,
+};
+pub use snapshot::{Builder, Registry, Served, Shared};
