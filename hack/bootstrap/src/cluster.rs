@@ -42,8 +42,8 @@ pub(crate) async fn upload_config(config: &Config) -> Result<()> {
         "kubernetesVersion": VERSION,
         "networking": {
             "dnsDomain": config.options.service_dns_domain,
-            "podSubnet": config.options.pod_network_cidr,
-            "serviceSubnet": config.options.service_cidr,
+            "podSubnet": config.options.pod_network_cidr.to_string(),
+            "serviceSubnet": config.options.service_cidr.to_string(),
         },
     });
     let readers = ["system:bootstrappers:kubeadm:default-node-token", "system:nodes"];
