@@ -1,0 +1,43 @@
+# Keelson: `make up` runs a cluster on this machine, `make test` passes the tests.
+
+PREFIX ?= /opt/keelson
+TOOLS  ?= $(CURDIR)/.tools
+INIT   ?= --schedulable
+
+.PHONY: help up down test unit e2e bench images install lint tools
+
+help: ## Show what there is
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+up: install ## Run a cluster on this machine (root; can be run again)
+	@$(PREFIX)/bin/keelsonadm init --prefix $(PREFIX) $(INIT)
+	@mkdir -p $(HOME)/.kube && [ -e $(HOME)/.kube/config ] || install -m 0600 /etc/kubernetes/admin.conf $(HOME)/.kube/config
+	@printf '\nYour cluster runs. Try:\n\n  export PATH=$(PREFIX)/bin:$$PATH KUBECONFIG=/etc/kubernetes/admin.conf\n  kubectl get nodes\n  kubectl get pods -A\n\n`make down` removes it.\n'
+
+down: ## Stop the cluster and remove everything that it left on this machine
+	@[ ! -x $(PREFIX)/bin/keelsonadm ] || $(PREFIX)/bin/keelsonadm reset --prefix $(PREFIX)
+
+install: ## Build and install into PREFIX (/opt/keelson)
+	@hack/install.sh $(PREFIX)
+
+tools:
+	@hack/tools.sh $(TOOLS)
+
+images: tools ## Build the images as OCI archives into .images
+	@hack/images.sh $(CURDIR)/.images $(TOOLS)
+
+test: unit e2e ## The whole test suite (root)
+
+unit: tools
+	KEELSON_TOOLS=$(TOOLS) cargo test --workspace --exclude e2e
+
+e2e: tools
+	hack/install.sh $(TOOLS)
+	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e -- --test-threads=1
+
+bench: tools ## Measure against the budgets
+	KEELSON_TOOLS=$(TOOLS) hack/bench.sh
+
+lint: ## fmt, clippy with warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
