@@ -2,4 +2,5 @@
 
 pub mod admission;
 pub mod auth;
+pub mod bootstrap;
 pub mod registry;

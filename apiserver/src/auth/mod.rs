@@ -4,6 +4,10 @@
 //! [`Authorizer`] answers [`Decision::NoOpinion`] when it does not know, and only all of a chain's having no opinion
 //! means a refusal.
 
+pub mod rbac;
+pub mod service_account;
+pub mod text;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -125,7 +129,7 @@ pub trait TokenAuthenticator: Send + Sync {
 }
 
 /// What is to be done, as authorizers see it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Attributes {
     /// Who.
     pub user: Arc<UserInfo>,

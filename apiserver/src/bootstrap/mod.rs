@@ -1,0 +1,3 @@
+//! What every cluster contains from its first moment: namespaces, default policy, priority classes.
+
+pub mod rbac;
