@@ -21,7 +21,9 @@ impl Api {
 
     /// With the identity in a kubeconfig's text.
     pub(crate) async fn from_text(text: &str) -> Result<Api> {
-        let config = kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default()).await?;
+        let config =
+            kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default())
+                .await?;
         Self::connect(config)
     }
 
@@ -46,7 +48,8 @@ impl Api {
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
         let mut request = Request::builder().method(method.clone()).uri(path);
         if body.is_some() {
-            let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+            let kind =
+                if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
             request = request.header("content-type", kind);
         }
         let bytes = body.map(Value::to_string).unwrap_or_default().into_bytes();
@@ -119,7 +122,10 @@ mod tests {
     #[test]
     fn objects_know_their_collection() {
         for (object, want) in [
-            (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}), "/api/v1/namespaces"),
+            (
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}),
+                "/api/v1/namespaces",
+            ),
             (
                 json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "a", "namespace": "b"}}),
                 "/apis/apps/v1/namespaces/b/daemonsets",

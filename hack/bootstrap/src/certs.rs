@@ -3,8 +3,8 @@
 use crate::config::{Config, kubernetes, write};
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -63,7 +63,11 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         }
     }
     leaf("apiserver", "ca", &apiserver)?;
-    leaf("apiserver-kubelet-client", "ca", &Leaf::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")))?;
+    leaf(
+        "apiserver-kubelet-client",
+        "ca",
+        &Leaf::client("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins")),
+    )?;
     leaf("front-proxy-client", "front-proxy-ca", &Leaf::client("front-proxy-client", None))?;
 
     let local = |common_name| Leaf {
@@ -99,8 +103,11 @@ fn authority(name: &str, common_name: &str) -> Result<()> {
     }
     let mut params = params(common_name, None, CA_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages =
-        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
     params.subject_alt_names = vec![SanType::DnsName(common_name.try_into()?)];
     let key = KeyPair::generate()?;
     save(name, &params.self_signed(&key)?.pem(), &key)
@@ -155,7 +162,8 @@ fn save(name: &str, certificate: &str, key: &KeyPair) -> Result<()> {
 
 /// The hash that `join` checks the cluster's CA by: the sha256 of its public key.
 pub(crate) fn public_key_hash(certificate_pem: &str) -> Result<String> {
-    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).context("the CA is not PEM")?;
+    let (_, pem) =
+        x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).context("the CA is not PEM")?;
     let certificate = pem.parse_x509().context("the CA is not a certificate")?;
     let hash = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
     Ok(format!("sha256:{}", hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()))

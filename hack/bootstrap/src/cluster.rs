@@ -20,7 +20,8 @@ pub(crate) async fn wait(_: &Config) -> Result<()> {
                 return Ok(());
             }
             Err(error) if began.elapsed() > PATIENCE => {
-                return Err(error).context("the API server is not ready after four minutes: see /var/log/pods");
+                return Err(error)
+                    .context("the API server is not ready after four minutes: see /var/log/pods");
             }
             _ => tokio::time::sleep(Duration::from_millis(100)).await,
         }
@@ -30,8 +31,15 @@ pub(crate) async fn wait(_: &Config) -> Result<()> {
 /// Stores the configuration as kubeadm does, with the roles that let joining nodes read it.
 pub(crate) async fn upload_config(config: &Config) -> Result<()> {
     let api = Api::super_admin().await?;
-    api.apply(&binding("ClusterRoleBinding", "", "kubeadm:cluster-admins", "ClusterRole", "cluster-admin", &["kubeadm:cluster-admins"]))
-        .await?;
+    api.apply(&binding(
+        "ClusterRoleBinding",
+        "",
+        "kubeadm:cluster-admins",
+        "ClusterRole",
+        "cluster-admin",
+        &["kubeadm:cluster-admins"],
+    ))
+    .await?;
     let cluster = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
@@ -69,7 +77,14 @@ pub(crate) async fn upload_config(config: &Config) -> Result<()> {
 }
 
 /// A RoleBinding or ClusterRoleBinding of groups to a role.
-pub(crate) fn binding(kind: &str, namespace: &str, name: &str, role_kind: &str, role: &str, groups: &[&str]) -> Value {
+pub(crate) fn binding(
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    role_kind: &str,
+    role: &str,
+    groups: &[&str],
+) -> Value {
     let mut metadata = json!({"name": name});
     if !namespace.is_empty() {
         metadata["namespace"] = namespace.into();
@@ -98,7 +113,8 @@ pub(crate) async fn mark_control_plane(config: &Config) -> Result<()> {
 /// The merge patch that marks `node`; others add and remove taints too, so it holds for this revision alone.
 fn control_plane_marks(node: &Value, schedulable: bool) -> Value {
     const TAINT: &str = "node-role.kubernetes.io/control-plane";
-    let mut taints: Vec<Value> = node.pointer("/spec/taints").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut taints: Vec<Value> =
+        node.pointer("/spec/taints").and_then(Value::as_array).cloned().unwrap_or_default();
     taints.retain(|taint| taint["key"] != TAINT);
     if !schedulable {
         taints.push(json!({"key": TAINT, "effect": "NoSchedule"}));
@@ -124,7 +140,9 @@ pub(crate) async fn wait_ready(config: &Config) -> Result<()> {
         let node = api.get(&path).await?;
         Ok(node.filter(|node| {
             node.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|conditions| {
-                conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+                conditions
+                    .iter()
+                    .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
             })
         }))
     })

@@ -28,8 +28,10 @@ struct Probe {
     ready: Option<&'static str>,
 }
 
-const CERTIFICATES: [(&str, &str, &str); 2] =
-    [("ca-certs", "/etc/ssl/certs", "DirectoryOrCreate"), ("k8s-certs", "/etc/kubernetes/pki", "DirectoryOrCreate")];
+const CERTIFICATES: [(&str, &str, &str); 2] = [
+    ("ca-certs", "/etc/ssl/certs", "DirectoryOrCreate"),
+    ("k8s-certs", "/etc/kubernetes/pki", "DirectoryOrCreate"),
+];
 
 /// Writes etcd's manifest.
 pub(crate) async fn etcd(config: &Config) -> Result<()> {
@@ -64,7 +66,13 @@ pub(crate) async fn etcd(config: &Config) -> Result<()> {
         cpu: "100m",
         memory: Some("100Mi"),
         // etcd 3.5 before 3.5.11 has /health alone; /livez and /readyz are what later ones add.
-        probe: Probe { host: "127.0.0.1".into(), port: 2381, scheme: "HTTP", live: "/livez", ready: Some("/readyz") },
+        probe: Probe {
+            host: "127.0.0.1".into(),
+            port: 2381,
+            scheme: "HTTP",
+            live: "/livez",
+            ready: Some("/readyz"),
+        },
         mounts: vec![
             ("etcd-data", "/var/lib/etcd", "DirectoryOrCreate"),
             ("etcd-certs", "/etc/kubernetes/pki/etcd", "DirectoryOrCreate"),
@@ -108,7 +116,10 @@ fn apiserver(config: &Config) -> StaticPod {
         "--requestheader-group-headers=X-Remote-Group".into(),
         "--requestheader-username-headers=X-Remote-User".into(),
         format!("--secure-port={port}"),
-        format!("--service-account-issuer=https://kubernetes.default.svc.{}", config.options.service_dns_domain),
+        format!(
+            "--service-account-issuer=https://kubernetes.default.svc.{}",
+            config.options.service_dns_domain
+        ),
         format!("--service-account-key-file={pki}/sa.pub"),
         format!("--service-account-signing-key-file={pki}/sa.key"),
         format!("--service-cluster-ip-range={}", config.options.service_cidr),

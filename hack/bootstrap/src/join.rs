@@ -36,7 +36,8 @@ pub(crate) async fn discover(config: &Config) -> Result<()> {
         }
     }
     // The same answer once more over TLS that this CA vouches for: the token alone could be shared with an impostor.
-    let bootstrap = kubeconfig::yaml(&config.endpoint, &authority, "tls-bootstrap-token-user", json!({"token": token}))?;
+    let bootstrap =
+        kubeconfig::yaml(&config.endpoint, &authority, "tls-bootstrap-token-user", json!({"token": token}))?;
     let secure = Api::from_text(&bootstrap).await?;
     secure
         .get("/api/v1/namespaces/kube-public/configmaps/cluster-info")
@@ -56,8 +57,9 @@ fn verify(text: &str, signature: &str, id: &str, secret: &str) -> Result<()> {
     }
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let signed = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(text));
-    ring::hmac::verify(&key, signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature)?)
-        .map_err(|_| anyhow::anyhow!("cluster-info is not signed by this token: wrong token, or not your cluster"))
+    ring::hmac::verify(&key, signed.as_bytes(), &BASE64_URL_SAFE_NO_PAD.decode(signature)?).map_err(|_| {
+        anyhow::anyhow!("cluster-info is not signed by this token: wrong token, or not your cluster")
+    })
 }
 
 /// Fetches the cluster's kubelet configuration, starts the kubelet and waits for its certificate.
@@ -73,7 +75,8 @@ pub(crate) async fn start_kubelet(config: &Config) -> Result<()> {
     std::fs::create_dir_all(kubernetes("manifests"))?;
     kubelet::run(config, &[format!("--bootstrap-kubeconfig={}", bootstrap.display())])?;
     kubelet::healthy().await?;
-    until("the kubelet's certificate", async || Ok(kubernetes("kubelet.conf").exists().then_some(()))).await?;
+    until("the kubelet's certificate", async || Ok(kubernetes("kubelet.conf").exists().then_some(())))
+        .await?;
     // The token has done its work here; the kubelet's own certificate takes over.
     let _ = std::fs::remove_file(bootstrap);
     Ok(())
@@ -87,7 +90,8 @@ mod tests {
     fn only_the_token_that_signed_verifies() {
         let header = BASE64_URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","kid":"abcdef"}"#);
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"0123456789abcdef");
-        let tag = ring::hmac::sign(&key, format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode("text")).as_bytes());
+        let tag =
+            ring::hmac::sign(&key, format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode("text")).as_bytes());
         let signature = format!("{header}..{}", BASE64_URL_SAFE_NO_PAD.encode(tag));
         assert!(verify("text", &signature, "abcdef", "0123456789abcdef").is_ok());
         assert!(verify("texT", &signature, "abcdef", "0123456789abcdef").is_err());

@@ -120,11 +120,14 @@ fn quietly(command: &mut Command) {
 /// Removes the pods' cgroups in every hierarchy: below our own root all of it, otherwise kubepods alone.
 fn remove_cgroups(root: &str) {
     let relative = root.trim_matches('/');
-    let kubepods = if relative.is_empty() { PathBuf::from("kubepods") } else { Path::new(relative).join("kubepods") };
+    let kubepods =
+        if relative.is_empty() { PathBuf::from("kubepods") } else { Path::new(relative).join("kubepods") };
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines() {
         let mut fields = line.split(' ');
-        let (Some(_), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let (Some(_), Some(point), Some(kind)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
         if kind == "cgroup" || kind == "cgroup2" {
             remove_cgroup(&Path::new(point).join(&kubepods));
         }

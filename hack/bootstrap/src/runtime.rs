@@ -17,7 +17,8 @@ pub(crate) async fn preflight(config: &Config) -> Result<()> {
     }
     for name in ["kubelet", "keelsonadm"] {
         if !config.program(name).exists() {
-            problems.push(format!("{} is missing: `make install` puts it there", config.program(name).display()));
+            problems
+                .push(format!("{} is missing: `make install` puts it there", config.program(name).display()));
         }
     }
     if config.options.cri_socket.is_none() {
@@ -32,7 +33,8 @@ pub(crate) async fn preflight(config: &Config) -> Result<()> {
     }
     for plugin in ["bridge", "host-local", "loopback", "portmap"] {
         if !config.options.cni_bin_dir.join(plugin).exists() {
-            problems.push(format!("the CNI plugin {plugin} is not in {}", config.options.cni_bin_dir.display()));
+            problems
+                .push(format!("the CNI plugin {plugin} is not in {}", config.options.cni_bin_dir.display()));
         }
     }
     if !std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() <= 1) {
@@ -53,7 +55,11 @@ pub(crate) async fn start(config: &Config) -> Result<()> {
     if !running() {
         let file = PathBuf::from("/etc/keelson/containerd.toml");
         write(&file, configuration(config), 0o644)?;
-        let command = [config.program("containerd").display().to_string(), "--config".into(), file.display().to_string()];
+        let command = [
+            config.program("containerd").display().to_string(),
+            "--config".into(),
+            file.display().to_string(),
+        ];
         supervise::start("containerd", &command, &[("PATH", path_with(&config.options.prefix.join("bin")))])?;
         wait_for_socket().await?;
     }
@@ -128,8 +134,11 @@ fn import(config: &Config) -> Result<()> {
         println!("    no image archives in {}", folder.display());
         return Ok(());
     };
-    let mut archives: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ext| ext == "tar")).collect();
+    let mut archives: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "tar"))
+        .collect();
     archives.sort();
     for archive in &archives {
         ctr(config, &["images", "import", &archive.display().to_string()])?;
@@ -139,10 +148,16 @@ fn import(config: &Config) -> Result<()> {
 }
 
 fn in_path(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.exists())
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .map(|folder| folder.join(program))
+        .find(|path| path.exists())
 }
 
 /// The PATH with `folder` first.
 pub(crate) fn path_with(folder: &Path) -> String {
-    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into()))
+    format!(
+        "{}:{}",
+        folder.display(),
+        std::env::var("PATH").unwrap_or_else(|_| "/usr/sbin:/usr/bin:/sbin:/bin".into())
+    )
 }

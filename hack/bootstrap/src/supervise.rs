@@ -48,7 +48,11 @@ pub(crate) fn run(options: Options) -> Result<()> {
         std::fs::write(child_file(&options.name), child.id().to_string())?;
         let status = child.wait()?;
         eprintln!("supervise: {} ended ({status})", options.name);
-        pause = if began.elapsed() > HEALTHY { Duration::ZERO } else { (pause * 2 + Duration::from_millis(250)).min(LONGEST_PAUSE) };
+        pause = if began.elapsed() > HEALTHY {
+            Duration::ZERO
+        } else {
+            (pause * 2 + Duration::from_millis(250)).min(LONGEST_PAUSE)
+        };
         std::thread::sleep(pause);
     }
 }
@@ -90,8 +94,11 @@ fn read_pid(file: &PathBuf) -> Option<i32> {
 
 /// A pid file may be older than the machine's start: the process must carry the name that it stands for.
 fn is_ours(pid: i32, name: &str) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline"))
-        .is_ok_and(|line| String::from_utf8_lossy(&line).split('\0').any(|part| part == name || part.ends_with(&format!("/{name}"))))
+    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
+        String::from_utf8_lossy(&line)
+            .split('\0')
+            .any(|part| part == name || part.ends_with(&format!("/{name}")))
+    })
 }
 
 /// Ends a process: politely, and after ten seconds by force.

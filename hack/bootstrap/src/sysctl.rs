@@ -40,7 +40,8 @@ fn read(name: &str) -> Option<String> {
 /// Records the present values (once: a second run would record our own) and sets what is needed.
 pub(crate) async fn apply(_: &Config) -> Result<()> {
     if !record().exists() {
-        let before: BTreeMap<&str, String> = RECORDED.iter().filter_map(|name| Some((*name, read(name)?))).collect();
+        let before: BTreeMap<&str, String> =
+            RECORDED.iter().filter_map(|name| Some((*name, read(name)?))).collect();
         write(&record(), serde_json::to_vec_pretty(&before)?, 0o600)?;
     }
     for (name, value) in SET {
@@ -55,8 +56,9 @@ pub(crate) async fn apply(_: &Config) -> Result<()> {
 
 /// Puts back every value that differs from the record.
 pub(crate) fn restore() {
-    let Some(before) =
-        std::fs::read(record()).ok().and_then(|bytes| serde_json::from_slice::<BTreeMap<String, String>>(&bytes).ok())
+    let Some(before) = std::fs::read(record())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<BTreeMap<String, String>>(&bytes).ok())
     else {
         return;
     };

@@ -71,7 +71,9 @@ pub(crate) async fn run(command: Command, kubeconfig: &Path) -> Result<()> {
 pub(crate) fn generate() -> String {
     const ALPHABET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut random = rand::rng();
-    let mut part = |length| (0..length).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())] as char).collect::<String>();
+    let mut part = |length| {
+        (0..length).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())] as char).collect::<String>()
+    };
     format!("{}.{}", part(6), part(16))
 }
 
@@ -79,7 +81,9 @@ pub(crate) fn generate() -> String {
 pub(crate) fn parse(token: &str) -> Result<(&str, &str)> {
     let valid = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
     match token.split_once('.') {
-        Some((id, secret)) if id.len() == 6 && secret.len() == 16 && valid(id) && valid(secret) => Ok((id, secret)),
+        Some((id, secret)) if id.len() == 6 && secret.len() == 16 && valid(id) && valid(secret) => {
+            Ok((id, secret))
+        }
         _ => bail!("the token {token:?} was not of the form [a-z0-9]{{6}}.[a-z0-9]{{16}}"),
     }
 }
@@ -113,15 +117,23 @@ async fn list(api: &Api) -> Result<()> {
     println!("{:<26}{:<23}USAGES", "TOKEN", "EXPIRES");
     for secret in secrets["items"].as_array().into_iter().flatten() {
         let field = |name: &str| {
-            let text = secret["data"][name].as_str().and_then(|text| BASE64_STANDARD.decode(text).ok()).unwrap_or_default();
+            let text = secret["data"][name]
+                .as_str()
+                .and_then(|text| BASE64_STANDARD.decode(text).ok())
+                .unwrap_or_default();
             String::from_utf8_lossy(&text).into_owned()
         };
         let usages: Vec<&str> = ["authentication", "signing"]
             .into_iter()
             .filter(|usage| field(&format!("usage-bootstrap-{usage}")) == "true")
             .collect();
-        let expires = Some(field("expiration")).filter(|text| !text.is_empty()).unwrap_or_else(|| "<forever>".into());
-        println!("{:<26}{expires:<23}{}", format!("{}.{}", field("token-id"), field("token-secret")), usages.join(","));
+        let expires =
+            Some(field("expiration")).filter(|text| !text.is_empty()).unwrap_or_else(|| "<forever>".into());
+        println!(
+            "{:<26}{expires:<23}{}",
+            format!("{}.{}", field("token-id"), field("token-secret")),
+            usages.join(",")
+        );
     }
     Ok(())
 }
@@ -212,7 +224,10 @@ async fn newest(api: &Api) -> Result<String> {
 }
 
 async fn join_command(api: &Api, token: &str) -> Result<String> {
-    let info = api.get("/api/v1/namespaces/kube-public/configmaps/cluster-info").await?.context("cluster-info is missing")?;
+    let info = api
+        .get("/api/v1/namespaces/kube-public/configmaps/cluster-info")
+        .await?
+        .context("cluster-info is missing")?;
     let (server, authority) = read_cluster_info(info["data"]["kubeconfig"].as_str().unwrap_or_default())?;
     Ok(format!(
         "keelsonadm join {} --token {token} --discovery-token-ca-cert-hash {}",
@@ -238,7 +253,9 @@ mod tests {
     fn generated_tokens_parse() {
         let token = generate();
         assert!(parse(&token).is_ok(), "{token}");
-        for wrong in ["", "abc", "abcdef.0123456789abcde", "ABCDEF.0123456789abcdef", "abcdef0123456789abcdef"] {
+        for wrong in
+            ["", "abc", "abcdef.0123456789abcde", "ABCDEF.0123456789abcdef", "abcdef0123456789abcdef"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -246,6 +263,9 @@ mod tests {
     #[test]
     fn cluster_info_can_be_read_back() {
         let text = cluster_info("10.0.0.1:6443", "PEM").unwrap();
-        assert_eq!(read_cluster_info(&text).unwrap(), ("https://10.0.0.1:6443".to_string(), "PEM".to_string()));
+        assert_eq!(
+            read_cluster_info(&text).unwrap(),
+            ("https://10.0.0.1:6443".to_string(), "PEM".to_string())
+        );
     }
 }

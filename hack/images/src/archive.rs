@@ -81,7 +81,12 @@ fn image_config(config: &Config, diff_id: &str) -> Value {
         run["Labels"] = json!(config.labels);
     }
     if !config.ports.is_empty() {
-        run["ExposedPorts"] = config.ports.iter().map(|port| (port.clone(), json!({}))).collect::<serde_json::Map<_, _>>().into();
+        run["ExposedPorts"] = config
+            .ports
+            .iter()
+            .map(|port| (port.clone(), json!({})))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
     }
     json!({
         "architecture": architecture,

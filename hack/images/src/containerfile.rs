@@ -69,7 +69,9 @@ fn instruction(recipe: &mut Recipe, from: &mut bool, word: &str, rest: &str) -> 
             let (key, value) = rest.split_once('=').context("LABEL takes key=value")?;
             config.labels.insert(key.into(), value.trim_matches('"').into());
         }
-        other => bail!("{other} is not supported (FROM, COPY, ENV, ENTRYPOINT, CMD, USER, WORKDIR, EXPOSE, LABEL)"),
+        other => {
+            bail!("{other} is not supported (FROM, COPY, ENV, ENTRYPOINT, CMD, USER, WORKDIR, EXPOSE, LABEL)")
+        }
     }
     Ok(())
 }
