@@ -4,6 +4,8 @@
 //! [`Authorizer`] answers [`Decision::NoOpinion`] when it does not know, and only all of a chain's having no opinion
 //! means a refusal.
 
+pub mod authn;
+pub mod objects;
 pub mod rbac;
 pub mod service_account;
 pub mod text;
