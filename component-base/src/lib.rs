@@ -1,1 +1,11 @@
-//! placeholder
+//! The harness that every daemon stands on: flags, client, watches, queues, tasks, leases, health,
+//! metrics and the secure port.
+//!
+//! Each module does one thing and can be used alone.
+
+pub mod client;
+pub mod flags;
+pub mod metrics;
+pub mod queue;
+pub mod tasks;
+pub mod version;
