@@ -3,9 +3,11 @@
 //!
 //! Each module does one thing and can be used alone.
 
+pub mod backoff;
 pub mod client;
 pub mod flags;
 pub mod metrics;
 pub mod queue;
 pub mod tasks;
 pub mod version;
+pub mod watch;

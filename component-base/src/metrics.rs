@@ -54,8 +54,20 @@ pub type Collector = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 
 impl Family {
     /// A family without series.
-    pub const fn new(name: &'static str, help: &'static str, kind: Type, labels: &'static [&'static str]) -> Self {
-        Self { name, help, kind, labels, series: RwLock::new(BTreeMap::new()), registered: AtomicBool::new(false) }
+    pub const fn new(
+        name: &'static str,
+        help: &'static str,
+        kind: Type,
+        labels: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind,
+            labels,
+            series: RwLock::new(BTreeMap::new()),
+            registered: AtomicBool::new(false),
+        }
     }
 
     /// A family of counters.
@@ -104,7 +116,8 @@ impl Family {
         }
         out.head(self.name, self.help, self.kind);
         for (values, series) in series.iter() {
-            let labels: Vec<(&str, &str)> = self.labels.iter().copied().zip(values.iter().map(|value| &**value)).collect();
+            let labels: Vec<(&str, &str)> =
+                self.labels.iter().copied().zip(values.iter().map(|value| &**value)).collect();
             match self.kind {
                 Type::Counter | Type::Gauge => out.sample(self.name, &labels, series.get()),
                 Type::Histogram(bounds) => series.write_histogram(out, self.name, &labels, bounds),
@@ -315,7 +328,9 @@ mod tests {
 
     #[test]
     fn numbers_print_as_go_prints_them() {
-        for (value, text) in [(1.0, "1"), (0.005, "0.005"), (1e-8, "1e-08"), (2.5e21, "2.5e+21"), (f64::INFINITY, "+Inf")] {
+        for (value, text) in
+            [(1.0, "1"), (0.005, "0.005"), (1e-8, "1e-08"), (2.5e21, "2.5e+21"), (f64::INFINITY, "+Inf")]
+        {
             assert_eq!(number(value), text);
         }
     }

@@ -175,7 +175,11 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -231,7 +235,10 @@ mod tests {
         assert_eq!(meta.key().to_string(), "b/a");
         assert_eq!(meta.controller_of().map(OwnerReference::group), Some("apps"));
         assert!(meta.is_controlled_by("1") && !meta.is_controlled_by("2"));
-        assert_eq!(serde_json::to_value(ObjectMeta { name: "x".into(), ..Default::default() }).unwrap(), serde_json::json!({"name":"x"}));
+        assert_eq!(
+            serde_json::to_value(ObjectMeta { name: "x".into(), ..Default::default() }).unwrap(),
+            serde_json::json!({"name":"x"})
+        );
     }
 
     #[test]

@@ -240,7 +240,11 @@ pub fn human_duration(seconds: i64) -> String {
     }
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let pair = |major: i64, major_unit: &str, minor: i64, minor_unit: &str| {
-        if minor == 0 { format!("{major}{major_unit}") } else { format!("{major}{major_unit}{minor}{minor_unit}") }
+        if minor == 0 {
+            format!("{major}{major_unit}")
+        } else {
+            format!("{major}{major_unit}{minor}{minor_unit}")
+        }
     };
     if seconds < 120 {
         format!("{seconds}s")

@@ -133,7 +133,8 @@ impl Config {
         if kubeconfig.is_empty() && master.is_empty() {
             return Self::in_cluster();
         }
-        let mut config = if kubeconfig.is_empty() { Self::default() } else { Self::from_file(Path::new(kubeconfig))? };
+        let mut config =
+            if kubeconfig.is_empty() { Self::default() } else { Self::from_file(Path::new(kubeconfig))? };
         if !master.is_empty() {
             config.server = normalize(master);
         }
@@ -143,7 +144,9 @@ impl Config {
     /// The service account of the pod this runs in.
     pub fn in_cluster() -> Result<Self, ConfigError> {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let (Some(host), Some(port)) = (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT")) else {
+        let (Some(host), Some(port)) =
+            (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT"))
+        else {
             return Err(ConfigError::Invalid(
                 "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined".into(),
             ));
@@ -168,8 +171,11 @@ impl Config {
 
     /// Names the component in the `User-Agent`, as upstream's daemons do.
     pub fn with_component(mut self, component: &str) -> Self {
-        self.user_agent =
-            format!("{component}/{} (linux/{}) kubernetes/keelson", crate::version::GIT_VERSION, crate::version::arch());
+        self.user_agent = format!(
+            "{component}/{} (linux/{}) kubernetes/keelson",
+            crate::version::GIT_VERSION,
+            crate::version::arch()
+        );
         self
     }
 
@@ -268,17 +274,19 @@ impl Kubeconfig {
         if user.exec.is_some() || user.auth_provider.is_some() {
             return invalid("credential plugins (exec, auth-provider) are not supported; use a certificate, token or tokenFile".into());
         }
-        let source = |data: Option<String>, file: Option<String>, what: &str| -> Result<Option<Source>, ConfigError> {
-            if let Some(data) = data.filter(|data| !data.is_empty()) {
-                let clean: String = data.chars().filter(|c| !c.is_whitespace()).collect();
-                let bytes = base64::engine::general_purpose::STANDARD
-                    .decode(clean)
-                    .map_err(|e| ConfigError::Invalid(format!("{what}: {e}")))?;
-                return Ok(Some(Source::Data(bytes)));
-            }
-            Ok(file.filter(|file| !file.is_empty()).map(|file| Source::File(dir.join(file))))
-        };
-        let certificate = source(user.client_certificate_data, user.client_certificate, "client-certificate-data")?;
+        let source =
+            |data: Option<String>, file: Option<String>, what: &str| -> Result<Option<Source>, ConfigError> {
+                if let Some(data) = data.filter(|data| !data.is_empty()) {
+                    let clean: String = data.chars().filter(|c| !c.is_whitespace()).collect();
+                    let bytes = base64::engine::general_purpose::STANDARD
+                        .decode(clean)
+                        .map_err(|e| ConfigError::Invalid(format!("{what}: {e}")))?;
+                    return Ok(Some(Source::Data(bytes)));
+                }
+                Ok(file.filter(|file| !file.is_empty()).map(|file| Source::File(dir.join(file))))
+            };
+        let certificate =
+            source(user.client_certificate_data, user.client_certificate, "client-certificate-data")?;
         let key = source(user.client_key_data, user.client_key, "client-key-data")?;
         let identity = match (certificate, key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -294,12 +302,19 @@ impl Kubeconfig {
         };
         Ok(Config {
             server: normalize(&cluster.server),
-            ca: source(cluster.certificate_authority_data, cluster.certificate_authority, "certificate-authority-data")?,
+            ca: source(
+                cluster.certificate_authority_data,
+                cluster.certificate_authority,
+                "certificate-authority-data",
+            )?,
             tls_server_name: cluster.tls_server_name.filter(|name| !name.is_empty()),
             insecure: cluster.insecure_skip_tls_verify,
             identity,
             auth,
-            impersonate: user.act_as.filter(|name| !name.is_empty()).map(|name| (name, user.as_groups.unwrap_or_default())),
+            impersonate: user
+                .act_as
+                .filter(|name| !name.is_empty())
+                .map(|name| (name, user.as_groups.unwrap_or_default())),
             ..Config::default()
         })
     }
@@ -329,7 +344,9 @@ mod tests {
     fn what_is_missing_is_named() {
         let error = parse("current-context: y").unwrap_err().to_string();
         assert_eq!(error, "invalid configuration: context was not found for specified context: y");
-        let error = parse("current-context: x\ncontexts: [{name: x, context: {cluster: c}}]").unwrap_err().to_string();
+        let error = parse("current-context: x\ncontexts: [{name: x, context: {cluster: c}}]")
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "invalid configuration: cluster \"c\" does not exist");
     }
 }

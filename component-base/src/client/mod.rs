@@ -105,13 +105,16 @@ impl Error {
 
     /// The namespace is going away.
     pub fn is_namespace_terminating(&self) -> bool {
-        let causes = self.status().and_then(|status| status.details.as_deref()).map(|details| &details.causes);
-        self.code() == 403 && causes.is_some_and(|causes| causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+        let causes =
+            self.status().and_then(|status| status.details.as_deref()).map(|details| &details.causes);
+        self.code() == 403
+            && causes.is_some_and(|causes| causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
     }
 }
 
 /// A list of objects.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub struct List<T> {
     /// The revision, and where the next page starts.
     #[serde(default)]
@@ -278,7 +281,12 @@ impl Client {
     }
 
     /// Reads an object.
-    pub async fn get<T: DeserializeOwned>(&self, resource: &Resource, namespace: &str, name: &str) -> Result<T, Error> {
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<T, Error> {
         decode(&self.request(Method::GET, &resource.path(namespace, name), None).await?)
     }
 
@@ -485,11 +493,15 @@ impl Client {
                 format!("Bearer {}", token.trim())
             }
             Auth::Basic(user, password) => {
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+                format!(
+                    "Basic {}",
+                    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+                )
             }
             Auth::Provider(provide) => format!("Bearer {}", provide().await.map_err(Error::Transport)?),
         };
-        let mut value = HeaderValue::from_str(&text).map_err(|e| Error::Transport(format!("credentials: {e}")))?;
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|e| Error::Transport(format!("credentials: {e}")))?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -512,7 +524,10 @@ async fn read_status(response: Response<Incoming>) -> Status {
         Err(_) => Bytes::new(),
     };
     match serde_json::from_slice::<Status>(&body) {
-        Ok(status) if status.code != 0 || !status.message.is_empty() => Status { code: code.as_u16(), ..status },
+        Ok(mut status) if status.code != 0 || !status.message.is_empty() => {
+            status.code = code.as_u16();
+            status
+        }
         _ => {
             let text = String::from_utf8_lossy(&body[..body.len().min(1024)]).trim().to_owned();
             let reason = match code.as_u16() {
@@ -532,7 +547,7 @@ async fn read_status(response: Response<Incoming>) -> Status {
 }
 
 /// An error with its causes, which hyper keeps out of its own text.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -544,5 +559,3 @@ fn describe(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-pub(crate) use describe as describe_error;

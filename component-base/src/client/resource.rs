@@ -29,7 +29,12 @@ impl Resource {
         Self::known(group, version, plural, false)
     }
 
-    const fn known(group: &'static str, version: &'static str, plural: &'static str, namespaced: bool) -> Self {
+    const fn known(
+        group: &'static str,
+        version: &'static str,
+        plural: &'static str,
+        namespaced: bool,
+    ) -> Self {
         Self {
             group: Cow::Borrowed(group),
             version: Cow::Borrowed(version),
@@ -57,7 +62,11 @@ impl Resource {
 
     /// `group/version`, or just the version in the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The path of an object, or of the collection when `name` is empty. An empty namespace means all.

@@ -109,8 +109,11 @@ fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, ConfigError> {
             let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate.read()?)
                 .collect::<Result<_, _>>()
                 .map_err(|e| invalid("client-certificate", e.to_string()))?;
-            let key = PrivateKeyDer::from_pem_slice(&key.read()?).map_err(|e| invalid("client-key", e.to_string()))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| invalid("client-certificate", e.to_string()))?
+            let key = PrivateKeyDer::from_pem_slice(&key.read()?)
+                .map_err(|e| invalid("client-key", e.to_string()))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|e| invalid("client-certificate", e.to_string()))?
         }
         None => builder.with_no_client_auth(),
     };
@@ -168,7 +171,9 @@ pub(super) enum Stream {
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Connected::new().negotiated_h2(),
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                Connected::new().negotiated_h2()
+            }
             _ => Connected::new(),
         }
     }
@@ -190,7 +195,11 @@ macro_rules! either {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut tokio::io::ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_read(cx, buf))
     }
 }
@@ -229,7 +238,12 @@ impl ServerCertVerifier for AnyServer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -238,7 +252,12 @@ impl ServerCertVerifier for AnyServer {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -191,7 +191,8 @@ impl Parsed {
         given
             .flat_map(|entry| {
                 let name = entry.flag.name;
-                let deprecated = entry.flag.deprecated.map(|why| format!("Flag --{name} has been deprecated, {why}"));
+                let deprecated =
+                    entry.flag.deprecated.map(|why| format!("Flag --{name} has been deprecated, {why}"));
                 let idle = match entry.flag.support {
                     Support::NoEffect(why) => Some(format!("Flag --{name} has no effect: {why}")),
                     _ => None,

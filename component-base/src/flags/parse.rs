@@ -116,7 +116,8 @@ pub fn parse(program: &str, about: &str, groups: &[&Group], args: &[String]) -> 
                     parsed.help = Some(help::render(program, about, groups));
                     continue;
                 }
-                let Some(entry) = parsed.entries.values_mut().find(|entry| entry.flag.short == Some(letter)) else {
+                let Some(entry) = parsed.entries.values_mut().find(|entry| entry.flag.short == Some(letter))
+                else {
                     return Err(Error::UnknownShort { letter, argument: argument.clone() });
                 };
                 let tail = letters.as_str();
@@ -216,10 +217,18 @@ fn set(value: &mut Value, kind: Kind, text: &str, first: bool) -> Result<(), Str
         _ => "invalid syntax",
     };
     match (kind, value) {
-        (Kind::Bool, Value::Bool(value)) => *value = parse_bool(text).ok_or_else(|| go("ParseBool", "invalid syntax"))?,
-        (Kind::Int, Value::Int(value)) => *value = text.parse().map_err(|e| go("ParseInt", number_fault(&e)))?,
-        (Kind::Uint, Value::Uint(value)) => *value = text.parse().map_err(|e| go("ParseUint", number_fault(&e)))?,
-        (Kind::Float, Value::Float(value)) => *value = text.parse().map_err(|_| go("ParseFloat", "invalid syntax"))?,
+        (Kind::Bool, Value::Bool(value)) => {
+            *value = parse_bool(text).ok_or_else(|| go("ParseBool", "invalid syntax"))?
+        }
+        (Kind::Int, Value::Int(value)) => {
+            *value = text.parse().map_err(|e| go("ParseInt", number_fault(&e)))?
+        }
+        (Kind::Uint, Value::Uint(value)) => {
+            *value = text.parse().map_err(|e| go("ParseUint", number_fault(&e)))?
+        }
+        (Kind::Float, Value::Float(value)) => {
+            *value = text.parse().map_err(|_| go("ParseFloat", "invalid syntax"))?
+        }
         (Kind::Duration, Value::Duration(value)) => *value = text.parse().map_err(|e| format!("{e}"))?,
         (Kind::String, Value::Text(value)) => text.clone_into(value),
         (Kind::Ip, Value::Text(value)) => {
@@ -245,7 +254,8 @@ fn set(value: &mut Value, kind: Kind, text: &str, first: bool) -> Result<(), Str
                 map.clear();
             }
             for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-                let (key, value) = pair.split_once('=').ok_or_else(|| format!("{pair} must be formatted as key=value"))?;
+                let (key, value) =
+                    pair.split_once('=').ok_or_else(|| format!("{pair} must be formatted as key=value"))?;
                 map.insert(key.trim().to_owned(), value.trim().to_owned());
             }
         }
@@ -289,7 +299,15 @@ mod tests {
 
     #[test]
     fn every_form_of_a_value_is_read() {
-        let p = run(&["--leader_elect=false", "--kube-api-burst", "5", "-v4", "--controllers=a,b", "--controllers=c"]).unwrap();
+        let p = run(&[
+            "--leader_elect=false",
+            "--kube-api-burst",
+            "5",
+            "-v4",
+            "--controllers=a,b",
+            "--controllers=c",
+        ])
+        .unwrap();
         assert!(!p.bool("leader-elect"));
         assert_eq!((p.int("kube-api-burst"), p.int("v")), (5, 4));
         assert_eq!(p.list("controllers"), ["a", "b", "c"]);
@@ -310,10 +328,19 @@ mod tests {
             (&["-z"], "unknown shorthand flag: 'z' in -z"),
             (&["--lease"], "flag needs an argument: --lease"),
             (&["--=x"], "bad flag syntax: --=x"),
-            (&["-v", "x"], "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
+            (
+                &["-v", "x"],
+                "invalid argument \"x\" for \"-v, --v\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
             (&["--lease=x"], "invalid argument \"x\" for \"--lease\" flag: time: invalid duration \"x\""),
-            (&["--leader-elect=x"], "invalid argument \"x\" for \"--leader-elect\" flag: strconv.ParseBool: parsing \"x\": invalid syntax"),
-            (&["--bind-address=x"], "invalid argument \"x\" for \"--bind-address\" flag: failed to parse IP: \"x\""),
+            (
+                &["--leader-elect=x"],
+                "invalid argument \"x\" for \"--leader-elect\" flag: strconv.ParseBool: parsing \"x\": invalid syntax",
+            ),
+            (
+                &["--bind-address=x"],
+                "invalid argument \"x\" for \"--bind-address\" flag: failed to parse IP: \"x\"",
+            ),
             (&["extra"], "\"testd\" does not take any arguments, got [\"extra\"]"),
             (&["--gone"], "--gone=true is not supported: it is gone"),
         ] {

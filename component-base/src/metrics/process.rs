@@ -14,7 +14,8 @@ pub(super) fn collect(out: &mut Exposition) {
     let Some(stat) = fs::read_to_string("/proc/self/stat").ok() else { return };
     // The command's name may hold spaces and parentheses; fields count from after the last one.
     let Some((_, rest)) = stat.rsplit_once(')') else { return };
-    let fields: Vec<f64> = rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
+    let fields: Vec<f64> =
+        rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
     let field = |i: usize| fields.get(i).copied().unwrap_or(0.0);
     let mut gauge = |name: &str, help: &str, kind: Type, value: f64| {
         out.head(name, help, kind);
@@ -46,7 +47,9 @@ pub(super) fn collect(out: &mut Exposition) {
 
 fn max_fds() -> Option<f64> {
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
-    limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok())
 }
 
 fn boot_time() -> Option<f64> {

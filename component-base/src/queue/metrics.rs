@@ -10,7 +10,8 @@ use crate::metrics::{Family, Type, collect_with, exponential};
 const TIMES: &[f64] = &exponential::<10>(10e-9, 10.0);
 
 static DEPTH: Family = Family::gauge("workqueue_depth", "[BETA] Current depth of workqueue", &["name"]);
-static ADDS: Family = Family::counter("workqueue_adds_total", "[BETA] Total number of adds handled by workqueue", &["name"]);
+static ADDS: Family =
+    Family::counter("workqueue_adds_total", "[BETA] Total number of adds handled by workqueue", &["name"]);
 static QUEUE_TIME: Family = Family::histogram(
     "workqueue_queue_duration_seconds",
     "[BETA] How long in seconds an item stays in workqueue before being requested.",
@@ -23,7 +24,11 @@ static WORK_TIME: Family = Family::histogram(
     &["name"],
     TIMES,
 );
-static RETRIES: Family = Family::counter("workqueue_retries_total", "[BETA] Total number of retries handled by workqueue", &["name"]);
+static RETRIES: Family = Family::counter(
+    "workqueue_retries_total",
+    "[BETA] Total number of retries handled by workqueue",
+    &["name"],
+);
 
 /// The series of one queue.
 pub(super) struct Metrics {
