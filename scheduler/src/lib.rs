@@ -1,1 +1,7 @@
-//! placeholder
+//! kube-scheduler.
+pub mod cluster;
+pub mod framework;
+pub mod model;
+pub mod plugins;
+pub mod preemption;
+pub mod profile;
