@@ -132,6 +132,11 @@ impl<'a> View<'a> {
         self.raw(name).as_bool().unwrap_or_default()
     }
 
+    /// The texts of the list in the field `name`.
+    pub fn texts(&self, name: &str) -> Vec<&'a str> {
+        strs(self.raw(name))
+    }
+
     /// Whether the field `name` is present.
     pub fn has(&self, name: &str) -> bool {
         !self.raw(name).is_null()
@@ -140,6 +145,16 @@ impl<'a> View<'a> {
     /// `Invalid value` with this value.
     pub fn invalid(&self, detail: impl Into<String>) -> Error {
         Error::invalid(&self.path, self.shown(), detail)
+    }
+
+    /// `Invalid value` with this value as text; absent shows as "".
+    pub fn invalid_str(&self, detail: impl Into<String>) -> Error {
+        Error::invalid(&self.path, self.str(), detail)
+    }
+
+    /// `Invalid value` with this value as a number; absent shows as 0.
+    pub fn invalid_int(&self, detail: impl Into<String>) -> Error {
+        Error::invalid(&self.path, self.i64(), detail)
     }
 
     /// `Required value`.

@@ -6,10 +6,38 @@
 //!   reverted. Engine-owned metadata (uid, creationTimestamp, resourceVersion, managedFields) is not theirs.
 //! - A [`Registry`] is an immutable snapshot; custom resources publish a new one through [`Shared`].
 
+mod builtin;
+mod checks;
 mod context;
 mod hooks;
+mod kind;
 mod rows;
 mod snapshot;
+mod strategy;
+
+mod admissionregistration;
+mod apiextensions;
+mod apiregistration;
+mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod coordination;
+mod core;
+mod discovery;
+mod events;
+mod flowcontrol;
+mod internal;
+mod networking;
+mod node;
+mod policy;
+mod rbac;
+mod resource;
+mod scheduling;
+mod storage;
+mod storagemigration;
+
+pub use builtin::{builtin, enabled_by_default, install};
 
 pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
 pub use hooks::{Begin, Create, Hooks, Reservation};

@@ -1,0 +1,130 @@
+//! The core group: pods, nodes, services and what they need.
+
+pub(crate) mod event;
+pub(crate) mod namespace;
+mod pod;
+
+use proto::view::{at, remove_at, set_at};
+use serde_json::Value;
+
+use super::kind::{Enabled, Kind};
+use super::{Builder, Connect, Hooks, ScaleSelector, Subresource, Verbs, strategy};
+
+pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
+    simple_kinds(builder, enabled);
+    event::install(builder, enabled);
+    namespace::install(builder, enabled);
+    let proxy = Verbs::CREATE | Verbs::DELETE | Verbs::GET | Verbs::PATCH | Verbs::UPDATE;
+    kind("nodes", "Node")
+        .cluster()
+        .short(&["no"])
+        .prefix("minions")
+        .selectable_or("spec.unschedulable", "false")
+        .hooks(node())
+        .connect("proxy", Some("NodeProxyOptions"), proxy, Connect::NodeProxy)
+        .status(strategy::status())
+        .install(builder, enabled);
+    pod::install(builder, enabled);
+    kind("services", "Service")
+        .short(&["svc"])
+        .category("all")
+        .prefix("services/specs")
+        .selectable(&["spec.clusterIP", "spec.type"])
+        .verbs(Verbs::ALL)
+        .hooks(Hooks { allow_create_on_update: true, ..strategy::with_status() })
+        .connect("proxy", Some("ServiceProxyOptions"), proxy, Connect::ServiceProxy)
+        .status(strategy::status())
+        .install(builder, enabled);
+}
+
+fn kind(resource: &'static str, kind: &'static str) -> Kind {
+    Kind::new("", "v1", resource, kind)
+}
+
+fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
+    let create_on_update = || Hooks { allow_create_on_update: true, ..Hooks::default() };
+    kind("configmaps", "ConfigMap").short(&["cm"]).hooks(Hooks::default()).install(builder, enabled);
+    kind("endpoints", "Endpoints")
+        .singular("endpoints")
+        .short(&["ep"])
+        .prefix("services/endpoints")
+        .hooks(create_on_update())
+        .install(builder, enabled);
+    kind("limitranges", "LimitRange").short(&["limits"]).hooks(create_on_update()).install(builder, enabled);
+    kind("persistentvolumeclaims", "PersistentVolumeClaim")
+        .short(&["pvc"])
+        .hooks(strategy::with_status())
+        .status(strategy::status())
+        .install(builder, enabled);
+    kind("persistentvolumes", "PersistentVolume")
+        .cluster()
+        .short(&["pv"])
+        .hooks(strategy::with_status())
+        .status(strategy::status())
+        .install(builder, enabled);
+    kind("podtemplates", "PodTemplate")
+        .hooks(Hooks {
+            prepare_update: |_, new, old| strategy::count_changes(new, old, &["template"]),
+            ..strategy::generation_only()
+        })
+        .install(builder, enabled);
+    kind("replicationcontrollers", "ReplicationController")
+        .short(&["rc"])
+        .category("all")
+        .prefix("controllers")
+        .selectable_or("status.replicas", "0")
+        .hooks(Hooks {
+            orphan_dependents: true,
+            warnings: strategy::pod_name_warning,
+            ..strategy::with_generation()
+        })
+        .status(strategy::status())
+        .scale(ScaleSelector::Map("spec.selector".into()))
+        .install(builder, enabled);
+    kind("resourcequotas", "ResourceQuota")
+        .short(&["quota"])
+        .hooks(strategy::with_status())
+        .status(strategy::status())
+        .install(builder, enabled);
+    kind("secrets", "Secret").selectable(&["type"]).hooks(Hooks::default()).install(builder, enabled);
+    kind("serviceaccounts", "ServiceAccount")
+        .short(&["sa"])
+        .hooks(Hooks::default())
+        .subresource(Subresource::create(
+            "token",
+            "authentication.k8s.io",
+            "v1",
+            "TokenRequest",
+            token,
+        ))
+        .install(builder, enabled);
+}
+
+/// Asks the server's issuer for a token.
+fn token(
+    ctx: &super::Ctx,
+    request: Value,
+) -> futures::future::BoxFuture<'_, Result<Value, proto::status::Status>> {
+    Box::pin(async move {
+        match &ctx.local.services().issuer {
+            Some(issuer) => issuer.issue(ctx, request).await,
+            None => Err(proto::status::Status::unknown_path()),
+        }
+    })
+}
+
+fn node() -> Hooks {
+    Hooks {
+        prepare_create: |_, new| {
+            remove_at(new, &["spec", "configSource"]);
+            remove_at(new, &["status", "config"]);
+        },
+        prepare_update: |_, new, old| {
+            strategy::keep(new, old, &["status"]);
+            if at(old, &["spec", "configSource"]).is_null() {
+                set_at(new, &["spec", "configSource"], Value::Null);
+            }
+        },
+        ..strategy::with_status()
+    }
+}

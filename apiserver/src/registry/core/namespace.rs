@@ -1,0 +1,60 @@
+//! Namespaces: they go only when everything in them is gone.
+
+use proto::view::{at, set_at, strs, text_at};
+use serde_json::{Value, json};
+
+use super::kind;
+use crate::registry::kind::Enabled;
+use crate::registry::{Builder, Hooks, Subresource, Verbs, strategy};
+
+const FINALIZER: &str = "kubernetes";
+
+pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
+    let mut finalize = Subresource::object(
+        "finalize",
+        Hooks {
+            prepare_update: |_, new, old| strategy::keep(new, old, &["status"]),
+            validate_name: strategy::label_name,
+            reset_fields: &[&["status"]],
+            ..Hooks::default()
+        },
+    );
+    finalize.verbs = Verbs::UPDATE;
+    kind("namespaces", "Namespace")
+        .cluster()
+        .short(&["ns"])
+        .verbs(Verbs::ALL.without(Verbs::DELETE_COLLECTION))
+        .selectable(&["status.phase"])
+        .hooks(hooks())
+        .subresource(finalize)
+        .status(Hooks { validate_name: strategy::label_name, ..strategy::status() })
+        .install(builder, enabled);
+}
+
+fn hooks() -> Hooks {
+    Hooks {
+        prepare_create: |_, new| {
+            set_at(new, &["status"], json!({"phase": "Active"}));
+            let mut finalizers: Vec<Value> =
+                at(new, &["spec", "finalizers"]).as_array().cloned().unwrap_or_default();
+            if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+                finalizers.push(Value::from(FINALIZER));
+            }
+            set_at(new, &["spec", "finalizers"], Value::from(finalizers));
+        },
+        prepare_update: |_, new, old| {
+            strategy::keep(new, old, &["spec", "finalizers"]);
+            strategy::keep(new, old, &["status"]);
+        },
+        canonicalize: |new| {
+            let name = Value::from(text_at(new, &["metadata", "name"]));
+            set_at(new, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
+        },
+        validate_name: strategy::label_name,
+        may_delete: Some(|namespace| strs(at(namespace, &["spec", "finalizers"])).is_empty()),
+        begin_delete: Some(|_, namespace| set_at(namespace, &["status", "phase"], Value::from("Terminating"))),
+        return_deleted: true,
+        reset_fields: &[&["status"]],
+        ..Hooks::default()
+    }
+}

@@ -1,0 +1,243 @@
+//! Short-hand for the rows of a built-in kind: one storage row and the endpoints onto it.
+
+use proto::view;
+use serde_json::Value;
+
+use super::{
+    Backing, Builder, Column, Conversion, Create, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector,
+    Selectable, Storage, Subresource, Verbs,
+};
+
+/// The cells of an object.
+pub(crate) type Row = fn(&Endpoint, &Value, jiff::Timestamp) -> Vec<Value>;
+
+/// A table's columns as (name, type, priority).
+pub(crate) type Columns = &'static [(&'static str, &'static str, i32)];
+
+/// Which (group, version, resource) are served.
+pub(crate) type Enabled<'a> = &'a dyn Fn(&str, &str, &str) -> bool;
+
+/// The rows of one kind under construction.
+pub(crate) struct Kind {
+    storage: Option<Storage>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl Kind {
+    /// A namespaced, stored kind, first served in this version, which is also its hub.
+    pub(crate) fn new(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        kind: &'static str,
+    ) -> Self {
+        Kind {
+            storage: Some(Storage::new(group, version, resource, kind)),
+            endpoints: vec![Endpoint::new(group, version, resource, kind)],
+        }
+    }
+
+    /// A kind that is only ever posted.
+    pub(crate) fn posted(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        kind: &'static str,
+        create: Create,
+    ) -> Self {
+        let mut endpoint = Endpoint::new(group, version, resource, kind);
+        endpoint.backing = Backing::Create(create);
+        endpoint.verbs = Verbs::CREATE;
+        Kind { storage: None, endpoints: vec![endpoint] }
+    }
+
+    fn store(mut self, change: impl FnOnce(&mut Storage)) -> Self {
+        if let Some(storage) = &mut self.storage {
+            change(storage);
+        }
+        self
+    }
+
+    fn each(mut self, change: impl Fn(&mut Endpoint)) -> Self {
+        self.endpoints.iter_mut().for_each(change);
+        self
+    }
+
+    /// Cluster-scoped.
+    pub(crate) fn cluster(self) -> Self {
+        self.store(|storage| storage.namespaced = false).each(|endpoint| endpoint.namespaced = false)
+    }
+
+    /// Short names.
+    pub(crate) fn short(self, names: &[&'static str]) -> Self {
+        self.each(|endpoint| endpoint.short_names = super::names(names))
+    }
+
+    /// A category.
+    pub(crate) fn category(self, name: &'static str) -> Self {
+        self.each(|endpoint| endpoint.categories = super::names(&[name]))
+    }
+
+    /// The verbs, if not all.
+    pub(crate) fn verbs(self, verbs: Verbs) -> Self {
+        self.each(|endpoint| endpoint.verbs = verbs)
+    }
+
+    /// The singular name, if it is not the kind in lower case.
+    pub(crate) fn singular(self, name: &'static str) -> Self {
+        self.each(|endpoint| endpoint.singular = name.into())
+    }
+
+    /// The hooks.
+    pub(crate) fn hooks(self, hooks: Hooks) -> Self {
+        self.store(|storage| storage.hooks = hooks)
+    }
+
+    /// The key prefix, if it is not the resource.
+    pub(crate) fn prefix(self, prefix: &'static str) -> Self {
+        self.store(|storage| storage.prefix = prefix.into())
+    }
+
+    /// The stored version, if it is not the hub.
+    pub(crate) fn stored(self, version: &'static str) -> Self {
+        self.store(|storage| storage.stored.1 = version.into())
+    }
+
+    /// Changes what is stored in a way of its own.
+    pub(crate) fn storage(self, change: impl FnOnce(&mut Storage)) -> Self {
+        self.store(change)
+    }
+
+    /// Changes the endpoints so far in a way of their own.
+    pub(crate) fn endpoint(self, change: impl Fn(&mut Endpoint)) -> Self {
+        self.each(change)
+    }
+
+    /// Selectable fields, each at the path of its name.
+    pub(crate) fn selectable(self, fields: &[&'static str]) -> Self {
+        self.store(|storage| storage.selectable.extend(fields.iter().map(|field| Selectable::path(field))))
+    }
+
+    /// A selectable field whose absence reads as something else than "".
+    pub(crate) fn selectable_or(self, name: &'static str, absent: &'static str) -> Self {
+        self.store(|storage| storage.selectable.push(Selectable { absent, ..Selectable::path(name) }))
+    }
+
+    /// A selectable field read by a function.
+    pub(crate) fn selectable_by(self, name: &'static str, get: fn(&Value) -> String) -> Self {
+        self.store(|storage| storage.selectable.push(Selectable { get: Some(get), ..Selectable::path(name) }))
+    }
+
+    /// The defaults that span fields.
+    pub(crate) fn default(self, default: fn(&mut Value)) -> Self {
+        self.each(|endpoint| endpoint.default = Some(default))
+    }
+
+    /// Table columns after `Name`, and the cells.
+    pub(crate) fn columns(self, columns: Columns, row: Row) -> Self {
+        self.each(|endpoint| {
+            endpoint.columns = std::iter::once(Column::of_name()).chain(made(columns)).collect();
+            endpoint.row = Some(row);
+        })
+    }
+
+    /// Table columns where `Name` is not the first, and the cells.
+    pub(crate) fn all_columns(self, columns: Columns, row: Row) -> Self {
+        self.each(|endpoint| {
+            endpoint.columns = made(columns)
+                .map(|column| if column.name == "Name" { Column { priority: column.priority, ..Column::of_name() } } else { column })
+                .collect();
+            endpoint.row = Some(row);
+        })
+    }
+
+    /// A subresource.
+    pub(crate) fn subresource(self, subresource: Subresource) -> Self {
+        self.each(|endpoint| endpoint.subresources.push(subresource.clone()))
+    }
+
+    /// The subresource `status`.
+    pub(crate) fn status(self, hooks: Hooks) -> Self {
+        self.subresource(Subresource::object("status", hooks))
+    }
+
+    /// The subresource `scale` of `spec.replicas` and `status.replicas`.
+    pub(crate) fn scale(self, selector: ScaleSelector) -> Self {
+        self.subresource(Subresource::scale(Scale {
+            spec_replicas: "spec.replicas".into(),
+            status_replicas: "status.replicas".into(),
+            selector,
+        }))
+    }
+
+    /// Connections to something else.
+    pub(crate) fn connect(
+        self,
+        name: &'static str,
+        kind: Option<&'static str>,
+        verbs: Verbs,
+        to: super::Connect,
+    ) -> Self {
+        let kind = kind.map(|kind| (Name::from(""), Name::from("v1"), Name::from(kind)));
+        self.subresource(Subresource { name: name.into(), kind, verbs, handler: Handler::Connect(to) })
+    }
+
+    /// Serves another version of the same shape: a copy of the first endpoint as it is now.
+    pub(crate) fn also(self, version: &'static str) -> Self {
+        self.also_with(version, Conversion::Same)
+    }
+
+    /// Serves another version of another shape.
+    pub(crate) fn also_with(mut self, version: &'static str, conversion: Conversion) -> Self {
+        if let Some(first) = self.endpoints.first() {
+            let copy = Endpoint { version: version.into(), conversion, ..first.clone() };
+            self.endpoints.push(copy);
+        }
+        self
+    }
+
+    /// Changes the endpoint added last.
+    pub(crate) fn last(mut self, change: impl FnOnce(&mut Endpoint)) -> Self {
+        if let Some(endpoint) = self.endpoints.last_mut() {
+            change(endpoint);
+        }
+        self
+    }
+
+    /// Adds the rows whose versions are served. Where a version that is not served is the hub or the stored one,
+    /// its endpoint is there without verbs; where none is served, nothing is.
+    pub(crate) fn install(self, builder: &mut Builder, enabled: Enabled) {
+        let served =
+            |endpoint: &Endpoint| enabled(&endpoint.group, &endpoint.version, &endpoint.resource);
+        if !self.endpoints.iter().any(served) {
+            return;
+        }
+        let needed = self.storage.as_ref().map(|storage| (storage.hub.clone(), storage.stored.clone()));
+        if let Some(storage) = self.storage {
+            builder.storage(storage);
+        }
+        for endpoint in self.endpoints {
+            if served(&endpoint) {
+                builder.endpoint(endpoint);
+            } else if let Some((hub, stored)) = &needed {
+                let this = (endpoint.group.clone(), endpoint.version.clone());
+                if this == *hub || this == *stored {
+                    builder.endpoint(Endpoint { verbs: Verbs::NONE, subresources: Vec::new(), ..endpoint });
+                }
+            }
+        }
+    }
+}
+
+fn made(columns: Columns) -> impl Iterator<Item = Column> {
+    columns.iter().map(|(name, kind, priority)| Column::new(name, kind, *priority, ""))
+}
+
+/// Moves fields between two names, for conversions: `(from, to)`.
+pub(crate) fn rename(object: &mut Value, names: &[(&str, &str)]) {
+    for (from, to) in names {
+        if let Some(value) = view::remove_at(object, &[from]) {
+            view::set_at(object, &[to], value);
+        }
+    }
+}
