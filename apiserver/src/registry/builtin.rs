@@ -44,3 +44,44 @@ pub fn install(builder: &mut Builder, enabled: Enabled) {
     internal::install(builder, enabled);
     storagemigration::install(builder, enabled);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Backing;
+
+    #[test]
+    fn every_endpoint_has_its_storage_and_schema() {
+        let registry = builtin(&|_, _, _| true);
+        for endpoint in registry.endpoints() {
+            let name = format!("{} {}", endpoint.api_version(), endpoint.resource);
+            assert!(
+                proto::schema::lookup(&endpoint.group, &endpoint.version, &endpoint.kind).is_some(),
+                "no schema for {name}"
+            );
+            if let Backing::Stored(group, resource) = &endpoint.backing {
+                let storage = registry.storage(group, resource).unwrap_or_else(|| panic!("{name}"));
+                assert_eq!(storage.namespaced, endpoint.namespaced, "{name}");
+                for (group, version) in [&storage.hub, &storage.stored] {
+                    let api_version =
+                        if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+                    assert!(
+                        registry.of_kind(&api_version, &storage.kind).is_some(),
+                        "{name} in {api_version}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_stable_versions_are_served_by_default() {
+        let registry = builtin(&enabled_by_default);
+        assert!(registry.has_version("policy/v1"));
+        assert!(!registry.has_version("storagemigration.k8s.io/v1beta1"));
+        let leases = registry.storage("coordination.k8s.io", "leases");
+        assert_eq!(leases.expect("leases").prefix, "leases");
+        assert_eq!(registry.storage("", "nodes").expect("nodes").prefix, "minions");
+        assert!(registry.storage("coordination.k8s.io", "leasecandidates").is_none());
+    }
+}

@@ -145,7 +145,13 @@ impl Kind {
     pub(crate) fn all_columns(self, columns: Columns, row: Row) -> Self {
         self.each(|endpoint| {
             endpoint.columns = made(columns)
-                .map(|column| if column.name == "Name" { Column { priority: column.priority, ..Column::of_name() } } else { column })
+                .map(|column| {
+                    if column.name == "Name" {
+                        Column { priority: column.priority, ..Column::of_name() }
+                    } else {
+                        column
+                    }
+                })
                 .collect();
             endpoint.row = Some(row);
         })
@@ -207,8 +213,7 @@ impl Kind {
     /// Adds the rows whose versions are served. Where a version that is not served is the hub or the stored one,
     /// its endpoint is there without verbs; where none is served, nothing is.
     pub(crate) fn install(self, builder: &mut Builder, enabled: Enabled) {
-        let served =
-            |endpoint: &Endpoint| enabled(&endpoint.group, &endpoint.version, &endpoint.resource);
+        let served = |endpoint: &Endpoint| enabled(&endpoint.group, &endpoint.version, &endpoint.resource);
         if !self.endpoints.iter().any(served) {
             return;
         }

@@ -90,13 +90,7 @@ fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
     kind("serviceaccounts", "ServiceAccount")
         .short(&["sa"])
         .hooks(Hooks::default())
-        .subresource(Subresource::create(
-            "token",
-            "authentication.k8s.io",
-            "v1",
-            "TokenRequest",
-            token,
-        ))
+        .subresource(Subresource::create("token", "authentication.k8s.io", "v1", "TokenRequest", token))
         .install(builder, enabled);
 }
 

@@ -52,7 +52,9 @@ fn hooks() -> Hooks {
         },
         validate_name: strategy::label_name,
         may_delete: Some(|namespace| strs(at(namespace, &["spec", "finalizers"])).is_empty()),
-        begin_delete: Some(|_, namespace| set_at(namespace, &["status", "phase"], Value::from("Terminating"))),
+        begin_delete: Some(|_, namespace| {
+            set_at(namespace, &["status", "phase"], Value::from("Terminating"))
+        }),
         return_deleted: true,
         reset_fields: &[&["status"]],
         ..Hooks::default()

@@ -10,7 +10,11 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         || Hooks { allow_unconditional_update: false, return_deleted: true, ..Hooks::default() };
     Kind::new(GROUP, "v1", "csidrivers", "CSIDriver")
         .cluster()
-        .hooks(Hooks { allow_unconditional_update: false, return_deleted: true, ..strategy::generation_only() })
+        .hooks(Hooks {
+            allow_unconditional_update: false,
+            return_deleted: true,
+            ..strategy::generation_only()
+        })
         .install(builder, enabled);
     Kind::new(GROUP, "v1", "csinodes", "CSINode").cluster().hooks(conditional()).install(builder, enabled);
     Kind::new(GROUP, "v1", "csistoragecapacities", "CSIStorageCapacity")

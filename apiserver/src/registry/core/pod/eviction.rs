@@ -72,8 +72,7 @@ fn delete_options(ctx: &Ctx, eviction: &Value) -> Result<Value, Status> {
     if inner.is_null() {
         set_at(&mut options, &["dryRun"], outer);
     } else if !outer.is_null() && outer != inner {
-        let message =
-            format!("Non-matching dry-run options in request and content: {outer} and {inner}");
+        let message = format!("Non-matching dry-run options in request and content: {outer} and {inner}");
         return Err(Status::failure(500, "", message));
     }
     Ok(options)
@@ -107,12 +106,11 @@ fn is_ready(pod: &Value) -> bool {
 /// The one budget whose selector has the pod.
 async fn budget(ctx: &Ctx, pod: &Value) -> Result<Option<Arc<Value>>, Status> {
     let all = Selector::everything();
-    let budgets =
-        ctx.local.list("policy", "poddisruptionbudgets", &ctx.namespace, &all, true).await?;
+    let budgets = ctx.local.list("policy", "poddisruptionbudgets", &ctx.namespace, &all, true).await?;
     let labels = at(pod, &["metadata", "labels"]);
     let mut matching = budgets.into_iter().filter(|budget| {
         let selector = at(budget, &["spec", "selector"]);
-        Selector::from_json(selector).is_ok_and(|selector| selector.matches_value(labels))
+        Selector::from_label_selector(selector).is_ok_and(|selector| selector.matches(labels))
     });
     match (matching.next(), matching.next()) {
         (_, Some(_)) => {
@@ -283,7 +281,11 @@ mod tests {
         let spent_once = spent(&budget, "p", "t").expect("allowed");
         assert_eq!(spent_once["status"]["disruptedPods"], json!({"p": "t"}));
         assert_eq!(spent_once["status"]["conditions"][0]["reason"], "InsufficientPods");
-        let refused = spent(&json!({"metadata": {"name": "b"}, "status": {"desiredHealthy": 2, "currentHealthy": 2}}), "p", "t");
+        let refused = spent(
+            &json!({"metadata": {"name": "b"}, "status": {"desiredHealthy": 2, "currentHealthy": 2}}),
+            "p",
+            "t",
+        );
         let refused = refused.expect_err("nothing left");
         assert_eq!(refused.code, 429);
         assert_eq!(
