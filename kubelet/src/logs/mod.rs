@@ -1,0 +1,5 @@
+//! Container logs in the format of the container runtime interface.
+
+pub mod line;
+pub mod paths;
+pub mod read;
