@@ -5,7 +5,13 @@
 
 pub mod backoff;
 pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod events;
 pub mod flags;
+pub mod health;
+pub mod leader;
+pub mod logs;
 pub mod metrics;
 pub mod queue;
 pub mod tasks;
