@@ -167,7 +167,7 @@ class Generator:
         return sorted(set((group, version, name, self.static(decl)) for group, version, name, decl in kinds))
 
     def struct(self, decl):
-        fields, numbers = [], set()
+        fields, numbers, order = [], set(), []
         for field in decl.fields:
             parts = field.tags.get("json", "").split(",")
             inline = "inline" in parts[1:] or (field.embedded and not parts[0])
@@ -177,6 +177,7 @@ class Generator:
             tag = field.tags.get("protobuf", "").split(",")
             number = int(tag[1]) if len(tag) > 1 else 0
             numbers.add(number)
+            order += [(number, len(fields))] if number else []
             text, facts = self.shape(decl.package, field.type, field.marks)
             marks = {**field.marks}
             flags = PTR * field.type.startswith("*") | OMITEMPTY * ("omitempty" in parts) | OMITZERO * ("omitzero" in parts)
@@ -201,7 +202,8 @@ class Generator:
                                  f"{sorted(self.message(decl))} in generated.proto")
         atomic = (decl.marks.get("structType") or decl.marks.get("mapType") or [""])[0] == "atomic"
         return (f"pub static {decl.name}: Type = Type {{\n    name: B({json.dumps(decl.name)}),\n    package: B(PACKAGE),\n"
-                f"    atomic: {str(atomic).lower()},\n    unknown: Unknown::Drop,\n    fields: B(&[\n{''.join(fields)}    ]),\n}};\n")
+                f"    atomic: {str(atomic).lower()},\n    unknown: Unknown::Drop,\n    fields: B(&[\n{''.join(fields)}    ]),\n"
+                f"    by_number: B(&{[position for _, position in sorted(order)]}),\n}};\n")
 
     def extra(self, package, facts, default, gate, key):
         if not (facts["go_type"] or facts["values"] or default or gate or key):

@@ -73,7 +73,7 @@ def parse_file(package, text):
         package.imports[found[1] or found[2].rsplit("/", 1)[-1]] = found[2]
     if found := re.search(r'^const GroupName = "(.*)"', text, re.M):
         package.group = found[1]
-    for call in re.finditer(r"scheme\.AddKnownTypes\(SchemeGroupVersion,(.*?)\n?\s*\)", text, re.S):
+    for call in re.finditer(r"scheme\.AddKnownTypes\(\s*SchemeGroupVersion,(.*?)\n?\s*\)", text, re.S):
         package.kinds += re.findall(r"&([A-Z]\w*)\{\}", call[1])
     parse_consts(package, text)
     lines = text.split("\n")

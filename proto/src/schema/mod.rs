@@ -91,6 +91,8 @@ pub struct Type {
     pub unknown: Unknown,
     /// The fields, in the Go struct's order (in which JSON prints them).
     pub fields: Cow<'static, [Field]>,
+    /// The positions of the fields that have a protobuf number, by number.
+    pub by_number: Cow<'static, [u16]>,
 }
 
 /// What happens to fields that a [`Type`] doesn't list.
@@ -376,12 +378,19 @@ pub struct Kind {
     pub ty: &'static Type,
 }
 
-/// The type of a built-in kind.
+/// The type of a built-in kind. The options of requests and watch events are kinds of every group and version.
 pub fn lookup(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
-    generated::KINDS
-        .binary_search_by(|row| (row.group, row.version, row.kind).cmp(&(group, version, kind)))
-        .ok()
-        .map(|at| generated::KINDS[at].ty)
+    let find = |group: &str, version: &str| {
+        generated::KINDS
+            .binary_search_by(|row| (row.group, row.version, row.kind).cmp(&(group, version, kind)))
+            .ok()
+            .map(|at| generated::KINDS[at].ty)
+    };
+    find(group, version).or_else(|| match kind {
+        "CreateOptions" | "DeleteOptions" | "GetOptions" | "ListOptions" | "PatchOptions"
+        | "UpdateOptions" | "WatchEvent" => find("meta.k8s.io", "v1"),
+        _ => None,
+    })
 }
 
 /// All built-in kinds, sorted by group, version and kind.

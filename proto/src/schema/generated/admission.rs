@@ -29,6 +29,7 @@ pub mod v1 {
             Field { name: B("dryRun"), number: 11, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("options"), number: 12, flags: Flags(2), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 4, 5, 6]),
     };
 
     pub static AdmissionResponse: Type = Type {
@@ -45,6 +46,7 @@ pub mod v1 {
             Field { name: B("auditAnnotations"), number: 6, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("warnings"), number: 7, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static AdmissionReview: Type = Type {
@@ -57,5 +59,6 @@ pub mod v1 {
             Field { name: B("request"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::admission::v1::AdmissionRequest)), extra: None },
             Field { name: B("response"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admission::v1::AdmissionResponse)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 }

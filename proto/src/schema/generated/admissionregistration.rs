@@ -15,6 +15,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static AuditAnnotation: Type = Type {
@@ -26,6 +27,7 @@ pub mod v1 {
             Field { name: B("key"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("valueExpression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ExpressionWarning: Type = Type {
@@ -37,6 +39,7 @@ pub mod v1 {
             Field { name: B("fieldRef"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("warning"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static JSONPatch: Type = Type {
@@ -47,6 +50,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static MatchCondition: Type = Type {
@@ -58,6 +62,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static MatchResources: Type = Type {
@@ -72,6 +77,7 @@ pub mod v1 {
             Field { name: B("excludeResourceRules"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::NamedRuleWithOperations)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchPolicy"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.MatchPolicyType"), default: Default::None, values: B(&[B("Equivalent"), B("Exact")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static MutatingAdmissionPolicy: Type = Type {
@@ -84,6 +90,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1::MutatingAdmissionPolicySpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBinding: Type = Type {
@@ -96,6 +103,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1::MutatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingList: Type = Type {
@@ -108,6 +116,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MutatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingSpec: Type = Type {
@@ -120,6 +129,7 @@ pub mod v1 {
             Field { name: B("paramRef"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::ParamRef)), extra: None },
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::MatchResources)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static MutatingAdmissionPolicyList: Type = Type {
@@ -132,6 +142,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MutatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicySpec: Type = Type {
@@ -148,6 +159,7 @@ pub mod v1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("reinvocationPolicy"), number: 7, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ReinvocationPolicyType"), default: Default::None, values: B(&[B("IfNeeded"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static MutatingWebhook: Type = Type {
@@ -169,6 +181,7 @@ pub mod v1 {
             Field { name: B("reinvocationPolicy"), number: 10, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ReinvocationPolicyType"), default: Default::None, values: B(&[B("IfNeeded"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("matchConditions"), number: 12, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 7, 8, 9, 4, 10, 6, 11]),
     };
 
     pub static MutatingWebhookConfiguration: Type = Type {
@@ -181,6 +194,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("webhooks"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MutatingWebhook)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingWebhookConfigurationList: Type = Type {
@@ -193,6 +207,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MutatingWebhookConfiguration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Mutation: Type = Type {
@@ -205,6 +220,7 @@ pub mod v1 {
             Field { name: B("applyConfiguration"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::ApplyConfiguration)), extra: None },
             Field { name: B("jsonPatch"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::JSONPatch)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NamedRuleWithOperations: Type = Type {
@@ -216,6 +232,7 @@ pub mod v1 {
             Field { name: B("resourceNames"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("RuleWithOperations"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::admissionregistration::v1::RuleWithOperations)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamKind: Type = Type {
@@ -227,6 +244,7 @@ pub mod v1 {
             Field { name: B("apiVersion"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("kind"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamRef: Type = Type {
@@ -240,6 +258,7 @@ pub mod v1 {
             Field { name: B("selector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
             Field { name: B("parameterNotFoundAction"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ParameterNotFoundActionType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Rule: Type = Type {
@@ -253,6 +272,7 @@ pub mod v1 {
             Field { name: B("resources"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("scope"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ScopeType"), default: Default::None, values: B(&[B("*"), B("Cluster"), B("Namespaced")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static RuleWithOperations: Type = Type {
@@ -264,6 +284,7 @@ pub mod v1 {
             Field { name: B("operations"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.OperationType"), item_values: B(&[B("*"), B("CONNECT"), B("CREATE"), B("DELETE"), B("UPDATE")]) })), extra: None },
             Field { name: B("Rule"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::admissionregistration::v1::Rule)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ServiceReference: Type = Type {
@@ -277,6 +298,7 @@ pub mod v1 {
             Field { name: B("path"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("port"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static TypeChecking: Type = Type {
@@ -287,6 +309,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("expressionWarnings"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::ExpressionWarning)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ValidatingAdmissionPolicy: Type = Type {
@@ -300,6 +323,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1::ValidatingAdmissionPolicySpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1::ValidatingAdmissionPolicyStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyBinding: Type = Type {
@@ -312,6 +336,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::admissionregistration::v1::ValidatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingList: Type = Type {
@@ -324,6 +349,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::ValidatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingSpec: Type = Type {
@@ -337,6 +363,7 @@ pub mod v1 {
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::MatchResources)), extra: None },
             Field { name: B("validationActions"), number: 4, flags: Flags(18), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.ValidationAction"), item_values: B(&[B("Audit"), B("Deny"), B("Warn")]) })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyList: Type = Type {
@@ -349,6 +376,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::ValidatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicySpec: Type = Type {
@@ -365,6 +393,7 @@ pub mod v1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("variables"), number: 7, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::Variable)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ValidatingAdmissionPolicyStatus: Type = Type {
@@ -377,6 +406,7 @@ pub mod v1 {
             Field { name: B("typeChecking"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::TypeChecking)), extra: None },
             Field { name: B("conditions"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ValidatingWebhook: Type = Type {
@@ -397,6 +427,7 @@ pub mod v1 {
             Field { name: B("admissionReviewVersions"), number: 8, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchConditions"), number: 11, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 7, 8, 9, 4, 6, 10]),
     };
 
     pub static ValidatingWebhookConfiguration: Type = Type {
@@ -409,6 +440,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("webhooks"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::ValidatingWebhook)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingWebhookConfigurationList: Type = Type {
@@ -421,6 +453,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::ValidatingWebhookConfiguration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Validation: Type = Type {
@@ -434,6 +467,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.StatusReason"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("messageExpression"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Variable: Type = Type {
@@ -445,6 +479,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static WebhookClientConfig: Type = Type {
@@ -457,6 +492,7 @@ pub mod v1 {
             Field { name: B("service"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1::ServiceReference)), extra: None },
             Field { name: B("caBundle"), number: 2, flags: Flags(2), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[1, 2, 0]),
     };
 }
 
@@ -475,6 +511,7 @@ pub mod v1alpha1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static AuditAnnotation: Type = Type {
@@ -486,6 +523,7 @@ pub mod v1alpha1 {
             Field { name: B("key"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("valueExpression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ExpressionWarning: Type = Type {
@@ -497,6 +535,7 @@ pub mod v1alpha1 {
             Field { name: B("fieldRef"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("warning"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static JSONPatch: Type = Type {
@@ -507,6 +546,7 @@ pub mod v1alpha1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static MatchResources: Type = Type {
@@ -521,6 +561,7 @@ pub mod v1alpha1 {
             Field { name: B("excludeResourceRules"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::NamedRuleWithOperations)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchPolicy"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1alpha1.MatchPolicyType"), default: Default::None, values: B(&[B("Equivalent"), B("Exact")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static MutatingAdmissionPolicy: Type = Type {
@@ -533,6 +574,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1alpha1::MutatingAdmissionPolicySpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBinding: Type = Type {
@@ -545,6 +587,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1alpha1::MutatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingList: Type = Type {
@@ -557,6 +600,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::MutatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingSpec: Type = Type {
@@ -569,6 +613,7 @@ pub mod v1alpha1 {
             Field { name: B("paramRef"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::ParamRef)), extra: None },
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::MatchResources)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static MutatingAdmissionPolicyList: Type = Type {
@@ -581,6 +626,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::MutatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicySpec: Type = Type {
@@ -597,6 +643,7 @@ pub mod v1alpha1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("reinvocationPolicy"), number: 7, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ReinvocationPolicyType"), default: Default::None, values: B(&[B("IfNeeded"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static Mutation: Type = Type {
@@ -609,6 +656,7 @@ pub mod v1alpha1 {
             Field { name: B("applyConfiguration"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::ApplyConfiguration)), extra: None },
             Field { name: B("jsonPatch"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::JSONPatch)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NamedRuleWithOperations: Type = Type {
@@ -620,6 +668,7 @@ pub mod v1alpha1 {
             Field { name: B("resourceNames"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("RuleWithOperations"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::admissionregistration::v1::RuleWithOperations)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamKind: Type = Type {
@@ -631,6 +680,7 @@ pub mod v1alpha1 {
             Field { name: B("apiVersion"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("kind"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamRef: Type = Type {
@@ -644,6 +694,7 @@ pub mod v1alpha1 {
             Field { name: B("selector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
             Field { name: B("parameterNotFoundAction"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1alpha1.ParameterNotFoundActionType"), default: Default::None, values: B(&[B("Allow"), B("Deny")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static TypeChecking: Type = Type {
@@ -654,6 +705,7 @@ pub mod v1alpha1 {
         fields: B(&[
             Field { name: B("expressionWarnings"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::ExpressionWarning)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ValidatingAdmissionPolicy: Type = Type {
@@ -667,6 +719,7 @@ pub mod v1alpha1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1alpha1::ValidatingAdmissionPolicySpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1alpha1::ValidatingAdmissionPolicyStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyBinding: Type = Type {
@@ -679,6 +732,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::admissionregistration::v1alpha1::ValidatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingList: Type = Type {
@@ -691,6 +745,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::ValidatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingSpec: Type = Type {
@@ -704,6 +759,7 @@ pub mod v1alpha1 {
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::MatchResources)), extra: None },
             Field { name: B("validationActions"), number: 4, flags: Flags(18), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1alpha1.ValidationAction"), item_values: B(&[B("Audit"), B("Deny"), B("Warn")]) })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyList: Type = Type {
@@ -716,6 +772,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::ValidatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicySpec: Type = Type {
@@ -732,6 +789,7 @@ pub mod v1alpha1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("variables"), number: 7, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1alpha1::Variable)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ValidatingAdmissionPolicyStatus: Type = Type {
@@ -744,6 +802,7 @@ pub mod v1alpha1 {
             Field { name: B("typeChecking"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1alpha1::TypeChecking)), extra: None },
             Field { name: B("conditions"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Validation: Type = Type {
@@ -757,6 +816,7 @@ pub mod v1alpha1 {
             Field { name: B("reason"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.StatusReason"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("messageExpression"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Variable: Type = Type {
@@ -768,6 +828,7 @@ pub mod v1alpha1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }
 
@@ -786,6 +847,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static AuditAnnotation: Type = Type {
@@ -797,6 +859,7 @@ pub mod v1beta1 {
             Field { name: B("key"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("valueExpression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ExpressionWarning: Type = Type {
@@ -808,6 +871,7 @@ pub mod v1beta1 {
             Field { name: B("fieldRef"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("warning"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static JSONPatch: Type = Type {
@@ -818,6 +882,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static MatchCondition: Type = Type {
@@ -829,6 +894,7 @@ pub mod v1beta1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static MatchResources: Type = Type {
@@ -843,6 +909,7 @@ pub mod v1beta1 {
             Field { name: B("excludeResourceRules"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::NamedRuleWithOperations)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchPolicy"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.MatchPolicyType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static MutatingAdmissionPolicy: Type = Type {
@@ -855,6 +922,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1beta1::MutatingAdmissionPolicySpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBinding: Type = Type {
@@ -867,6 +935,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1beta1::MutatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingList: Type = Type {
@@ -879,6 +948,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MutatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicyBindingSpec: Type = Type {
@@ -891,6 +961,7 @@ pub mod v1beta1 {
             Field { name: B("paramRef"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::ParamRef)), extra: None },
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::MatchResources)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static MutatingAdmissionPolicyList: Type = Type {
@@ -903,6 +974,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MutatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingAdmissionPolicySpec: Type = Type {
@@ -919,6 +991,7 @@ pub mod v1beta1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("reinvocationPolicy"), number: 7, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ReinvocationPolicyType"), default: Default::None, values: B(&[B("IfNeeded"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static MutatingWebhook: Type = Type {
@@ -940,6 +1013,7 @@ pub mod v1beta1 {
             Field { name: B("reinvocationPolicy"), number: 10, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ReinvocationPolicyType"), default: Default::None, values: B(&[B("IfNeeded"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("matchConditions"), number: 12, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 7, 8, 9, 4, 10, 6, 11]),
     };
 
     pub static MutatingWebhookConfiguration: Type = Type {
@@ -952,6 +1026,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("webhooks"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MutatingWebhook)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static MutatingWebhookConfigurationList: Type = Type {
@@ -964,6 +1039,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MutatingWebhookConfiguration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Mutation: Type = Type {
@@ -976,6 +1052,7 @@ pub mod v1beta1 {
             Field { name: B("applyConfiguration"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::ApplyConfiguration)), extra: None },
             Field { name: B("jsonPatch"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::JSONPatch)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NamedRuleWithOperations: Type = Type {
@@ -987,6 +1064,7 @@ pub mod v1beta1 {
             Field { name: B("resourceNames"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("RuleWithOperations"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::admissionregistration::v1::RuleWithOperations)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamKind: Type = Type {
@@ -998,6 +1076,7 @@ pub mod v1beta1 {
             Field { name: B("apiVersion"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("kind"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParamRef: Type = Type {
@@ -1011,6 +1090,7 @@ pub mod v1beta1 {
             Field { name: B("selector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
             Field { name: B("parameterNotFoundAction"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.ParameterNotFoundActionType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ServiceReference: Type = Type {
@@ -1024,6 +1104,7 @@ pub mod v1beta1 {
             Field { name: B("path"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("port"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static TypeChecking: Type = Type {
@@ -1034,6 +1115,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("expressionWarnings"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::ExpressionWarning)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ValidatingAdmissionPolicy: Type = Type {
@@ -1047,6 +1129,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingAdmissionPolicySpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingAdmissionPolicyStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyBinding: Type = Type {
@@ -1059,6 +1142,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingAdmissionPolicyBindingSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingList: Type = Type {
@@ -1071,6 +1155,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingAdmissionPolicyBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicyBindingSpec: Type = Type {
@@ -1084,6 +1169,7 @@ pub mod v1beta1 {
             Field { name: B("matchResources"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::MatchResources)), extra: None },
             Field { name: B("validationActions"), number: 4, flags: Flags(18), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1beta1.ValidationAction"), item_values: B(&[B("Audit"), B("Deny"), B("Warn")]) })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ValidatingAdmissionPolicyList: Type = Type {
@@ -1096,6 +1182,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingAdmissionPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingAdmissionPolicySpec: Type = Type {
@@ -1112,6 +1199,7 @@ pub mod v1beta1 {
             Field { name: B("matchConditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
             Field { name: B("variables"), number: 7, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::Variable)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ValidatingAdmissionPolicyStatus: Type = Type {
@@ -1124,6 +1212,7 @@ pub mod v1beta1 {
             Field { name: B("typeChecking"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::TypeChecking)), extra: None },
             Field { name: B("conditions"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ValidatingWebhook: Type = Type {
@@ -1144,6 +1233,7 @@ pub mod v1beta1 {
             Field { name: B("admissionReviewVersions"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchConditions"), number: 11, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::MatchCondition)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 7, 8, 9, 4, 6, 10]),
     };
 
     pub static ValidatingWebhookConfiguration: Type = Type {
@@ -1156,6 +1246,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("webhooks"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingWebhook)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ValidatingWebhookConfigurationList: Type = Type {
@@ -1168,6 +1259,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::admissionregistration::v1beta1::ValidatingWebhookConfiguration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Validation: Type = Type {
@@ -1181,6 +1273,7 @@ pub mod v1beta1 {
             Field { name: B("reason"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.StatusReason"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("messageExpression"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Variable: Type = Type {
@@ -1192,6 +1285,7 @@ pub mod v1beta1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expression"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static WebhookClientConfig: Type = Type {
@@ -1204,5 +1298,6 @@ pub mod v1beta1 {
             Field { name: B("service"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::admissionregistration::v1beta1::ServiceReference)), extra: None },
             Field { name: B("caBundle"), number: 2, flags: Flags(2), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[1, 2, 0]),
     };
 }

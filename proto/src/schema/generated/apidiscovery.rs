@@ -17,6 +17,7 @@ pub mod v2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("versions"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apidiscovery::v2::APIVersionDiscovery)), kind: ListKind::Map, keys: B(&[B("version")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static APIGroupDiscoveryList: Type = Type {
@@ -29,6 +30,7 @@ pub mod v2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apidiscovery::v2::APIGroupDiscovery)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static APIResourceDiscovery: Type = Type {
@@ -46,6 +48,7 @@ pub mod v2 {
             Field { name: B("categories"), number: 7, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("subresources"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apidiscovery::v2::APISubresourceDiscovery)), kind: ListKind::Map, keys: B(&[B("subresource")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static APISubresourceDiscovery: Type = Type {
@@ -59,6 +62,7 @@ pub mod v2 {
             Field { name: B("acceptedTypes"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::GroupVersionKind)), kind: ListKind::Map, keys: B(&[B("group"), B("version"), B("kind")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("verbs"), number: 4, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static APIVersionDiscovery: Type = Type {
@@ -71,5 +75,6 @@ pub mod v2 {
             Field { name: B("resources"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apidiscovery::v2::APIResourceDiscovery)), kind: ListKind::Map, keys: B(&[B("resource")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("freshness"), number: 3, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v2.DiscoveryFreshness"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 }

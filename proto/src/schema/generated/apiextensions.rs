@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("desiredAPIVersion"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("objects"), number: 3, flags: Flags(16), shape: T::List(S(&List { items: T::RawExtension, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ConversionResponse: Type = Type {
@@ -29,6 +30,7 @@ pub mod v1 {
             Field { name: B("convertedObjects"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::RawExtension, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("result"), number: 3, flags: Flags(16), shape: T::Struct(S(&g::meta::v1::Status)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ConversionReview: Type = Type {
@@ -41,6 +43,7 @@ pub mod v1 {
             Field { name: B("request"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::ConversionRequest)), extra: None },
             Field { name: B("response"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::ConversionResponse)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CustomResourceColumnDefinition: Type = Type {
@@ -56,6 +59,7 @@ pub mod v1 {
             Field { name: B("priority"), number: 5, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("jsonPath"), number: 6, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CustomResourceConversion: Type = Type {
@@ -67,6 +71,7 @@ pub mod v1 {
             Field { name: B("strategy"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ConversionStrategyType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("webhook"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::WebhookConversion)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static CustomResourceDefinition: Type = Type {
@@ -80,6 +85,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::apiextensions::v1::CustomResourceDefinitionSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apiextensions::v1::CustomResourceDefinitionStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static CustomResourceDefinitionCondition: Type = Type {
@@ -95,6 +101,7 @@ pub mod v1 {
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("observedGeneration"), number: 6, flags: Flags(2), shape: T::Int64, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CRDObservedGenerationTracking"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CustomResourceDefinitionList: Type = Type {
@@ -107,6 +114,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apiextensions::v1::CustomResourceDefinition)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CustomResourceDefinitionNames: Type = Type {
@@ -122,6 +130,7 @@ pub mod v1 {
             Field { name: B("listKind"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("categories"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CustomResourceDefinitionSpec: Type = Type {
@@ -137,6 +146,7 @@ pub mod v1 {
             Field { name: B("conversion"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::CustomResourceConversion)), extra: None },
             Field { name: B("preserveUnknownFields"), number: 10, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CustomResourceDefinitionStatus: Type = Type {
@@ -150,6 +160,7 @@ pub mod v1 {
             Field { name: B("storedVersions"), number: 3, flags: Flags(0), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("observedGeneration"), number: 4, flags: Flags(2), shape: T::Int64, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CRDObservedGenerationTracking"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static CustomResourceDefinitionVersion: Type = Type {
@@ -168,6 +179,7 @@ pub mod v1 {
             Field { name: B("additionalPrinterColumns"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apiextensions::v1::CustomResourceColumnDefinition)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("selectableFields"), number: 9, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apiextensions::v1::SelectableField)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CustomResourceFieldSelectors"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 5, 6, 7, 3, 4, 8]),
     };
 
     pub static CustomResourceSubresourceScale: Type = Type {
@@ -180,6 +192,7 @@ pub mod v1 {
             Field { name: B("statusReplicasPath"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("labelSelectorPath"), number: 3, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CustomResourceSubresourceStatus: Type = Type {
@@ -189,6 +202,7 @@ pub mod v1 {
         unknown: Unknown::Drop,
         fields: B(&[
         ]),
+        by_number: B(&[]),
     };
 
     pub static CustomResourceSubresources: Type = Type {
@@ -200,6 +214,7 @@ pub mod v1 {
             Field { name: B("status"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::CustomResourceSubresourceStatus)), extra: None },
             Field { name: B("scale"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::CustomResourceSubresourceScale)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static CustomResourceValidation: Type = Type {
@@ -210,6 +225,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("openAPIV3Schema"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::JSONSchemaProps)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ExternalDocumentation: Type = Type {
@@ -221,6 +237,7 @@ pub mod v1 {
             Field { name: B("description"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("url"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static JSONSchemaProps: Type = Type {
@@ -274,6 +291,7 @@ pub mod v1 {
             Field { name: B("x-kubernetes-map-type"), number: 43, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("x-kubernetes-validations"), number: 44, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apiextensions::v1::ValidationRule)), kind: ListKind::Map, keys: B(&[B("rule")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: B("v1.ValidationRules"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("rule") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43]),
     };
 
     pub static SelectableField: Type = Type {
@@ -284,6 +302,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("jsonPath"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ServiceReference: Type = Type {
@@ -297,6 +316,7 @@ pub mod v1 {
             Field { name: B("path"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("port"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ValidationRule: Type = Type {
@@ -312,6 +332,7 @@ pub mod v1 {
             Field { name: B("fieldPath"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("optionalOldSelf"), number: 6, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CRDValidationRatcheting"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static WebhookClientConfig: Type = Type {
@@ -324,6 +345,7 @@ pub mod v1 {
             Field { name: B("service"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::ServiceReference)), extra: None },
             Field { name: B("caBundle"), number: 2, flags: Flags(2), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[1, 2, 0]),
     };
 
     pub static WebhookConversion: Type = Type {
@@ -335,5 +357,6 @@ pub mod v1 {
             Field { name: B("clientConfig"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apiextensions::v1::WebhookClientConfig)), extra: None },
             Field { name: B("conversionReviewVersions"), number: 3, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

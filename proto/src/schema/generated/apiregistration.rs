@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::apiregistration::v1::APIServiceSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apiregistration::v1::APIServiceStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static APIServiceCondition: Type = Type {
@@ -32,6 +33,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static APIServiceList: Type = Type {
@@ -44,6 +46,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apiregistration::v1::APIService)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static APIServiceSpec: Type = Type {
@@ -60,6 +63,7 @@ pub mod v1 {
             Field { name: B("groupPriorityMinimum"), number: 7, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("versionPriority"), number: 8, flags: Flags(16), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static APIServiceStatus: Type = Type {
@@ -70,6 +74,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apiregistration::v1::APIServiceCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ServiceReference: Type = Type {
@@ -82,5 +87,6 @@ pub mod v1 {
             Field { name: B("name"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("port"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 }

@@ -18,6 +18,7 @@ pub mod v1alpha1 {
             Field { name: B("decodableVersions"), number: 3, flags: Flags(18), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("servedVersions"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static StorageVersion: Type = Type {
@@ -31,6 +32,7 @@ pub mod v1alpha1 {
             Field { name: B("spec"), number: 2, flags: Flags(0), shape: T::Struct(S(&g::apiserverinternal::v1alpha1::StorageVersionSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(0), shape: T::Struct(S(&g::apiserverinternal::v1alpha1::StorageVersionStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static StorageVersionCondition: Type = Type {
@@ -46,6 +48,7 @@ pub mod v1alpha1 {
             Field { name: B("reason"), number: 5, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(18), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static StorageVersionList: Type = Type {
@@ -58,6 +61,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apiserverinternal::v1alpha1::StorageVersion)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static StorageVersionSpec: Type = Type {
@@ -67,6 +71,7 @@ pub mod v1alpha1 {
         unknown: Unknown::Drop,
         fields: B(&[
         ]),
+        by_number: B(&[]),
     };
 
     pub static StorageVersionStatus: Type = Type {
@@ -79,5 +84,6 @@ pub mod v1alpha1 {
             Field { name: B("commonEncodingVersion"), number: 2, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("conditions"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::apiserverinternal::v1alpha1::StorageVersionCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 }

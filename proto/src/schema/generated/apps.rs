@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("data"), number: 2, flags: Flags(2), shape: T::RawExtension, extra: None },
             Field { name: B("revision"), number: 3, flags: Flags(16), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ControllerRevisionList: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::ControllerRevision)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DaemonSet: Type = Type {
@@ -43,6 +45,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::DaemonSetSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::DaemonSetStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static DaemonSetCondition: Type = Type {
@@ -57,6 +60,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static DaemonSetList: Type = Type {
@@ -69,6 +73,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::DaemonSet)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DaemonSetSpec: Type = Type {
@@ -83,6 +88,7 @@ pub mod v1 {
             Field { name: B("minReadySeconds"), number: 4, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("revisionHistoryLimit"), number: 6, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static DaemonSetStatus: Type = Type {
@@ -102,6 +108,7 @@ pub mod v1 {
             Field { name: B("collisionCount"), number: 9, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("conditions"), number: 10, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::DaemonSetCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static DaemonSetUpdateStrategy: Type = Type {
@@ -113,6 +120,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.DaemonSetUpdateStrategyType"), default: Default::None, values: B(&[B("OnDelete"), B("RollingUpdate")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("rollingUpdate"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apps::v1::RollingUpdateDaemonSet)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Deployment: Type = Type {
@@ -126,6 +134,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::DeploymentSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::DeploymentStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static DeploymentCondition: Type = Type {
@@ -141,6 +150,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 4, 5, 2, 3]),
     };
 
     pub static DeploymentList: Type = Type {
@@ -153,6 +163,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::Deployment)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeploymentSpec: Type = Type {
@@ -170,6 +181,7 @@ pub mod v1 {
             Field { name: B("paused"), number: 7, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("progressDeadlineSeconds"), number: 9, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static DeploymentStatus: Type = Type {
@@ -188,6 +200,7 @@ pub mod v1 {
             Field { name: B("conditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::DeploymentCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
             Field { name: B("collisionCount"), number: 8, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 7, 3, 8, 6]),
     };
 
     pub static DeploymentStrategy: Type = Type {
@@ -199,6 +212,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.DeploymentStrategyType"), default: Default::None, values: B(&[B("Recreate"), B("RollingUpdate")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("rollingUpdate"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apps::v1::RollingUpdateDeployment)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ReplicaSet: Type = Type {
@@ -212,6 +226,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::ReplicaSetSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::ReplicaSetStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ReplicaSetCondition: Type = Type {
@@ -226,6 +241,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ReplicaSetList: Type = Type {
@@ -238,6 +254,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::ReplicaSet)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ReplicaSetSpec: Type = Type {
@@ -251,6 +268,7 @@ pub mod v1 {
             Field { name: B("selector"), number: 2, flags: Flags(17), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
             Field { name: B("template"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 1]),
     };
 
     pub static ReplicaSetStatus: Type = Type {
@@ -267,6 +285,7 @@ pub mod v1 {
             Field { name: B("observedGeneration"), number: 3, flags: Flags(2), shape: T::Int64, extra: None },
             Field { name: B("conditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::ReplicaSetCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1, 5, 2, 3, 6, 4]),
     };
 
     pub static RollingUpdateDaemonSet: Type = Type {
@@ -278,6 +297,7 @@ pub mod v1 {
             Field { name: B("maxUnavailable"), number: 1, flags: Flags(3), shape: T::IntOrString, extra: None },
             Field { name: B("maxSurge"), number: 2, flags: Flags(3), shape: T::IntOrString, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static RollingUpdateDeployment: Type = Type {
@@ -289,6 +309,7 @@ pub mod v1 {
             Field { name: B("maxUnavailable"), number: 1, flags: Flags(3), shape: T::IntOrString, extra: None },
             Field { name: B("maxSurge"), number: 2, flags: Flags(3), shape: T::IntOrString, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static RollingUpdateStatefulSetStrategy: Type = Type {
@@ -300,6 +321,7 @@ pub mod v1 {
             Field { name: B("partition"), number: 1, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("maxUnavailable"), number: 2, flags: Flags(3), shape: T::IntOrString, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("MaxUnavailableStatefulSet"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static StatefulSet: Type = Type {
@@ -313,6 +335,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::StatefulSetSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::apps::v1::StatefulSetStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static StatefulSetCondition: Type = Type {
@@ -327,6 +350,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static StatefulSetList: Type = Type {
@@ -339,6 +363,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::StatefulSet)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static StatefulSetOrdinals: Type = Type {
@@ -349,6 +374,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("start"), number: 1, flags: Flags(0), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static StatefulSetPersistentVolumeClaimRetentionPolicy: Type = Type {
@@ -360,6 +386,7 @@ pub mod v1 {
             Field { name: B("whenDeleted"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PersistentVolumeClaimRetentionPolicyType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("whenScaled"), number: 2, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PersistentVolumeClaimRetentionPolicyType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static StatefulSetSpec: Type = Type {
@@ -380,6 +407,7 @@ pub mod v1 {
             Field { name: B("persistentVolumeClaimRetentionPolicy"), number: 10, flags: Flags(3), shape: T::Struct(S(&g::apps::v1::StatefulSetPersistentVolumeClaimRetentionPolicy)), extra: None },
             Field { name: B("ordinals"), number: 11, flags: Flags(3), shape: T::Struct(S(&g::apps::v1::StatefulSetOrdinals)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     };
 
     pub static StatefulSetStatus: Type = Type {
@@ -399,6 +427,7 @@ pub mod v1 {
             Field { name: B("conditions"), number: 10, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::apps::v1::StatefulSetCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
             Field { name: B("availableReplicas"), number: 11, flags: Flags(0), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static StatefulSetUpdateStrategy: Type = Type {
@@ -410,5 +439,6 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.StatefulSetUpdateStrategyType"), default: Default::None, values: B(&[B("OnDelete"), B("RollingUpdate")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("rollingUpdate"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::apps::v1::RollingUpdateStatefulSetStrategy)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

@@ -15,6 +15,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("impersonationConstraint"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Event: Type = Type {
@@ -42,6 +43,7 @@ pub mod v1 {
             Field { name: B("stageTimestamp"), number: 14, flags: Flags(0), shape: T::MicroTime, extra: None },
             Field { name: B("annotations"), number: 15, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15, 16, 17, 10, 8]),
     };
 
     pub static EventList: Type = Type {
@@ -54,6 +56,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::audit::v1::Event)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static GroupResources: Type = Type {
@@ -66,6 +69,7 @@ pub mod v1 {
             Field { name: B("resources"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("resourceNames"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ObjectReference: Type = Type {
@@ -83,6 +87,7 @@ pub mod v1 {
             Field { name: B("resourceVersion"), number: 7, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("subresource"), number: 8, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static Policy: Type = Type {
@@ -97,6 +102,7 @@ pub mod v1 {
             Field { name: B("omitStages"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.Stage"), item_values: NO_NAMES })), extra: None },
             Field { name: B("omitManagedFields"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4]),
     };
 
     pub static PolicyList: Type = Type {
@@ -109,6 +115,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::audit::v1::Policy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PolicyRule: Type = Type {
@@ -127,5 +134,6 @@ pub mod v1 {
             Field { name: B("omitStages"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.Stage"), item_values: NO_NAMES })), extra: None },
             Field { name: B("omitManagedFields"), number: 9, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8]),
     };
 }

@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("name"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("uid"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static SelfSubjectReview: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("status"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::authentication::v1::SelfSubjectReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static SelfSubjectReviewStatus: Type = Type {
@@ -40,6 +42,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("userInfo"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::authentication::v1::UserInfo)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static TokenRequest: Type = Type {
@@ -53,6 +56,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(0), shape: T::Struct(S(&g::authentication::v1::TokenRequestSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authentication::v1::TokenRequestStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static TokenRequestSpec: Type = Type {
@@ -65,6 +69,7 @@ pub mod v1 {
             Field { name: B("expirationSeconds"), number: 4, flags: Flags(1), shape: T::Int64, extra: None },
             Field { name: B("boundObjectRef"), number: 3, flags: Flags(1), shape: T::Struct(S(&g::authentication::v1::BoundObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 2, 1]),
     };
 
     pub static TokenRequestStatus: Type = Type {
@@ -76,6 +81,7 @@ pub mod v1 {
             Field { name: B("token"), number: 1, flags: Flags(0), shape: T::String, extra: None },
             Field { name: B("expirationTimestamp"), number: 2, flags: Flags(0), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static TokenReview: Type = Type {
@@ -89,6 +95,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::authentication::v1::TokenReviewSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authentication::v1::TokenReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static TokenReviewSpec: Type = Type {
@@ -100,6 +107,7 @@ pub mod v1 {
             Field { name: B("token"), number: 1, flags: Flags(18), shape: T::String, extra: None },
             Field { name: B("audiences"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static TokenReviewStatus: Type = Type {
@@ -113,6 +121,7 @@ pub mod v1 {
             Field { name: B("audiences"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("error"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 3, 2]),
     };
 
     pub static UserInfo: Type = Type {
@@ -126,5 +135,6 @@ pub mod v1 {
             Field { name: B("groups"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extra"), number: 4, flags: Flags(2), shape: T::Map(S(&Map { values: T::List(S(&List { items: T::String, kind: ListKind::Unset, keys: NO_NAMES, wrapped: true, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 }

@@ -16,6 +16,7 @@ pub mod v1 {
             Field { name: B("rawSelector"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("requirements"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::FieldSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static LabelSelectorAttributes: Type = Type {
@@ -27,6 +28,7 @@ pub mod v1 {
             Field { name: B("rawSelector"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("requirements"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::LabelSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static LocalSubjectAccessReview: Type = Type {
@@ -40,6 +42,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::authorization::v1::SubjectAccessReviewSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authorization::v1::SubjectAccessReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static NonResourceAttributes: Type = Type {
@@ -51,6 +54,7 @@ pub mod v1 {
             Field { name: B("path"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("verb"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NonResourceRule: Type = Type {
@@ -62,6 +66,7 @@ pub mod v1 {
             Field { name: B("verbs"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("nonResourceURLs"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceAttributes: Type = Type {
@@ -80,6 +85,7 @@ pub mod v1 {
             Field { name: B("fieldSelector"), number: 8, flags: Flags(3), shape: T::Struct(S(&g::authorization::v1::FieldSelectorAttributes)), extra: None },
             Field { name: B("labelSelector"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::authorization::v1::LabelSelectorAttributes)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8]),
     };
 
     pub static ResourceRule: Type = Type {
@@ -93,6 +99,7 @@ pub mod v1 {
             Field { name: B("resources"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("resourceNames"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static SelfSubjectAccessReview: Type = Type {
@@ -106,6 +113,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::authorization::v1::SelfSubjectAccessReviewSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authorization::v1::SubjectAccessReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static SelfSubjectAccessReviewSpec: Type = Type {
@@ -117,6 +125,7 @@ pub mod v1 {
             Field { name: B("resourceAttributes"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::authorization::v1::ResourceAttributes)), extra: None },
             Field { name: B("nonResourceAttributes"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::authorization::v1::NonResourceAttributes)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static SelfSubjectRulesReview: Type = Type {
@@ -130,6 +139,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::authorization::v1::SelfSubjectRulesReviewSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authorization::v1::SubjectRulesReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static SelfSubjectRulesReviewSpec: Type = Type {
@@ -140,6 +150,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("namespace"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static SubjectAccessReview: Type = Type {
@@ -153,6 +164,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::authorization::v1::SubjectAccessReviewSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::authorization::v1::SubjectAccessReviewStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static SubjectAccessReviewSpec: Type = Type {
@@ -168,6 +180,7 @@ pub mod v1 {
             Field { name: B("extra"), number: 5, flags: Flags(2), shape: T::Map(S(&Map { values: T::List(S(&List { items: T::String, kind: ListKind::Unset, keys: NO_NAMES, wrapped: true, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("uid"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static SubjectAccessReviewStatus: Type = Type {
@@ -181,6 +194,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("evaluationError"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 1]),
     };
 
     pub static SubjectRulesReviewStatus: Type = Type {
@@ -194,5 +208,6 @@ pub mod v1 {
             Field { name: B("incomplete"), number: 3, flags: Flags(16), shape: T::Bool, extra: None },
             Field { name: B("evaluationError"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 }

@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("name"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("apiVersion"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static HorizontalPodAutoscaler: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::autoscaling::v1::HorizontalPodAutoscalerSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::autoscaling::v1::HorizontalPodAutoscalerStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static HorizontalPodAutoscalerList: Type = Type {
@@ -42,6 +44,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v1::HorizontalPodAutoscaler)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static HorizontalPodAutoscalerSpec: Type = Type {
@@ -55,6 +58,7 @@ pub mod v1 {
             Field { name: B("maxReplicas"), number: 3, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("targetCPUUtilizationPercentage"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static HorizontalPodAutoscalerStatus: Type = Type {
@@ -69,6 +73,7 @@ pub mod v1 {
             Field { name: B("desiredReplicas"), number: 4, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("currentCPUUtilizationPercentage"), number: 5, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static Scale: Type = Type {
@@ -82,6 +87,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::autoscaling::v1::ScaleSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::autoscaling::v1::ScaleStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ScaleSpec: Type = Type {
@@ -92,6 +98,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("replicas"), number: 1, flags: Flags(2), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::Int(0), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ScaleStatus: Type = Type {
@@ -103,6 +110,7 @@ pub mod v1 {
             Field { name: B("replicas"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("selector"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }
 
@@ -123,6 +131,7 @@ pub mod v2 {
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricTarget)), extra: None },
             Field { name: B("container"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ContainerResourceMetricStatus: Type = Type {
@@ -135,6 +144,7 @@ pub mod v2 {
             Field { name: B("current"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricValueStatus)), extra: None },
             Field { name: B("container"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CrossVersionObjectReference: Type = Type {
@@ -147,6 +157,7 @@ pub mod v2 {
             Field { name: B("name"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("apiVersion"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ExternalMetricSource: Type = Type {
@@ -158,6 +169,7 @@ pub mod v2 {
             Field { name: B("metric"), number: 1, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricIdentifier)), extra: None },
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricTarget)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ExternalMetricStatus: Type = Type {
@@ -169,6 +181,7 @@ pub mod v2 {
             Field { name: B("metric"), number: 1, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricIdentifier)), extra: None },
             Field { name: B("current"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricValueStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static HPAScalingPolicy: Type = Type {
@@ -181,6 +194,7 @@ pub mod v2 {
             Field { name: B("value"), number: 2, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("periodSeconds"), number: 3, flags: Flags(16), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static HPAScalingRules: Type = Type {
@@ -194,6 +208,7 @@ pub mod v2 {
             Field { name: B("policies"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v2::HPAScalingPolicy)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("tolerance"), number: 4, flags: Flags(3), shape: T::Quantity, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("HPAConfigurableTolerance"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 2, 0, 3]),
     };
 
     pub static HorizontalPodAutoscaler: Type = Type {
@@ -207,6 +222,7 @@ pub mod v2 {
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::autoscaling::v2::HorizontalPodAutoscalerSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::autoscaling::v2::HorizontalPodAutoscalerStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static HorizontalPodAutoscalerBehavior: Type = Type {
@@ -218,6 +234,7 @@ pub mod v2 {
             Field { name: B("scaleUp"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::HPAScalingRules)), extra: None },
             Field { name: B("scaleDown"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::HPAScalingRules)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static HorizontalPodAutoscalerCondition: Type = Type {
@@ -232,6 +249,7 @@ pub mod v2 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static HorizontalPodAutoscalerList: Type = Type {
@@ -244,6 +262,7 @@ pub mod v2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v2::HorizontalPodAutoscaler)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static HorizontalPodAutoscalerSpec: Type = Type {
@@ -258,6 +277,7 @@ pub mod v2 {
             Field { name: B("metrics"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v2::MetricSpec)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("behavior"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::HorizontalPodAutoscalerBehavior)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static HorizontalPodAutoscalerStatus: Type = Type {
@@ -273,6 +293,7 @@ pub mod v2 {
             Field { name: B("currentMetrics"), number: 5, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v2::MetricStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("conditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::autoscaling::v2::HorizontalPodAutoscalerCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static MetricIdentifier: Type = Type {
@@ -284,6 +305,7 @@ pub mod v2 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("selector"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static MetricSpec: Type = Type {
@@ -299,6 +321,7 @@ pub mod v2 {
             Field { name: B("containerResource"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::ContainerResourceMetricSource)), extra: None },
             Field { name: B("external"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::ExternalMetricSource)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 4]),
     };
 
     pub static MetricStatus: Type = Type {
@@ -314,6 +337,7 @@ pub mod v2 {
             Field { name: B("containerResource"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::ContainerResourceMetricStatus)), extra: None },
             Field { name: B("external"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::autoscaling::v2::ExternalMetricStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 5, 4]),
     };
 
     pub static MetricTarget: Type = Type {
@@ -327,6 +351,7 @@ pub mod v2 {
             Field { name: B("averageValue"), number: 3, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("averageUtilization"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static MetricValueStatus: Type = Type {
@@ -339,6 +364,7 @@ pub mod v2 {
             Field { name: B("averageValue"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("averageUtilization"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ObjectMetricSource: Type = Type {
@@ -351,6 +377,7 @@ pub mod v2 {
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricTarget)), extra: None },
             Field { name: B("metric"), number: 3, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricIdentifier)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ObjectMetricStatus: Type = Type {
@@ -363,6 +390,7 @@ pub mod v2 {
             Field { name: B("current"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricValueStatus)), extra: None },
             Field { name: B("describedObject"), number: 3, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::CrossVersionObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PodsMetricSource: Type = Type {
@@ -374,6 +402,7 @@ pub mod v2 {
             Field { name: B("metric"), number: 1, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricIdentifier)), extra: None },
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricTarget)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodsMetricStatus: Type = Type {
@@ -385,6 +414,7 @@ pub mod v2 {
             Field { name: B("metric"), number: 1, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricIdentifier)), extra: None },
             Field { name: B("current"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricValueStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceMetricSource: Type = Type {
@@ -396,6 +426,7 @@ pub mod v2 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricTarget)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceMetricStatus: Type = Type {
@@ -407,5 +438,6 @@ pub mod v2 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("current"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::autoscaling::v2::MetricValueStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

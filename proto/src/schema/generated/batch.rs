@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::batch::v1::CronJobSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::batch::v1::CronJobStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static CronJobList: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::batch::v1::CronJob)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CronJobSpec: Type = Type {
@@ -47,6 +49,7 @@ pub mod v1 {
             Field { name: B("successfulJobsHistoryLimit"), number: 6, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("failedJobsHistoryLimit"), number: 7, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 4, 5, 6, 7, 1]),
     };
 
     pub static CronJobStatus: Type = Type {
@@ -59,6 +62,7 @@ pub mod v1 {
             Field { name: B("lastScheduleTime"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
             Field { name: B("lastSuccessfulTime"), number: 5, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Job: Type = Type {
@@ -72,6 +76,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::batch::v1::JobSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::batch::v1::JobStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static JobCondition: Type = Type {
@@ -87,6 +92,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static JobList: Type = Type {
@@ -99,6 +105,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::batch::v1::Job)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static JobSpec: Type = Type {
@@ -124,6 +131,7 @@ pub mod v1 {
             Field { name: B("podReplacementPolicy"), number: 14, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PodReplacementPolicy"), default: Default::None, values: B(&[B("Failed"), B("TerminatingOrFailed")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("managedBy"), number: 15, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 8, 9, 10, 5, 11, 12, 13, 3, 6, 7, 14, 15, 4]),
     };
 
     pub static JobStatus: Type = Type {
@@ -144,6 +152,7 @@ pub mod v1 {
             Field { name: B("uncountedTerminatedPods"), number: 8, flags: Flags(3), shape: T::Struct(S(&g::batch::v1::UncountedTerminatedPods)), extra: None },
             Field { name: B("ready"), number: 9, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 7, 9, 10, 8, 6]),
     };
 
     pub static JobTemplateSpec: Type = Type {
@@ -155,6 +164,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::batch::v1::JobSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodFailurePolicy: Type = Type {
@@ -165,6 +175,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("rules"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::batch::v1::PodFailurePolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodFailurePolicyOnExitCodesRequirement: Type = Type {
@@ -177,6 +188,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PodFailurePolicyOnExitCodesOperator"), default: Default::None, values: B(&[B("In"), B("NotIn")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 3, flags: Flags(16), shape: T::List(S(&List { items: T::Int32, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PodFailurePolicyOnPodConditionsPattern: Type = Type {
@@ -188,6 +200,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PodConditionType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("status"), number: 2, flags: Flags(0), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ConditionStatus"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodFailurePolicyRule: Type = Type {
@@ -200,6 +213,7 @@ pub mod v1 {
             Field { name: B("onExitCodes"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::batch::v1::PodFailurePolicyOnExitCodesRequirement)), extra: None },
             Field { name: B("onPodConditions"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::batch::v1::PodFailurePolicyOnPodConditionsPattern)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static SuccessPolicy: Type = Type {
@@ -210,6 +224,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("rules"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::batch::v1::SuccessPolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static SuccessPolicyRule: Type = Type {
@@ -221,6 +236,7 @@ pub mod v1 {
             Field { name: B("succeededIndexes"), number: 1, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("succeededCount"), number: 2, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static UncountedTerminatedPods: Type = Type {
@@ -232,5 +248,6 @@ pub mod v1 {
             Field { name: B("succeeded"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("types.UID"), item_values: NO_NAMES })), extra: None },
             Field { name: B("failed"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("types.UID"), item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

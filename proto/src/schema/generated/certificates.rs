@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::certificates::v1::CertificateSigningRequestSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::certificates::v1::CertificateSigningRequestStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static CertificateSigningRequestCondition: Type = Type {
@@ -33,6 +34,7 @@ pub mod v1 {
             Field { name: B("lastUpdateTime"), number: 4, flags: Flags(2), shape: T::Time, extra: None },
             Field { name: B("lastTransitionTime"), number: 5, flags: Flags(2), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 4, 5, 1]),
     };
 
     pub static CertificateSigningRequestList: Type = Type {
@@ -45,6 +47,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1::CertificateSigningRequest)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CertificateSigningRequestSpec: Type = Type {
@@ -62,6 +65,7 @@ pub mod v1 {
             Field { name: B("groups"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extra"), number: 6, flags: Flags(2), shape: T::Map(S(&Map { values: T::List(S(&List { items: T::String, kind: ListKind::Unset, keys: NO_NAMES, wrapped: true, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 4, 5, 6, 3, 7, 1, 2]),
     };
 
     pub static CertificateSigningRequestStatus: Type = Type {
@@ -73,6 +77,7 @@ pub mod v1 {
             Field { name: B("conditions"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1::CertificateSigningRequestCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("certificate"), number: 2, flags: Flags(2), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }
 
@@ -93,6 +98,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::certificates::v1alpha1::ClusterTrustBundleSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ClusterTrustBundleList: Type = Type {
@@ -105,6 +111,7 @@ pub mod v1alpha1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1alpha1::ClusterTrustBundle)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ClusterTrustBundleSpec: Type = Type {
@@ -116,6 +123,7 @@ pub mod v1alpha1 {
             Field { name: B("signerName"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("trustBundle"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }
 
@@ -137,6 +145,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::certificates::v1beta1::CertificateSigningRequestSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::certificates::v1beta1::CertificateSigningRequestStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static CertificateSigningRequestCondition: Type = Type {
@@ -152,6 +161,7 @@ pub mod v1beta1 {
             Field { name: B("lastUpdateTime"), number: 4, flags: Flags(2), shape: T::Time, extra: None },
             Field { name: B("lastTransitionTime"), number: 5, flags: Flags(2), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 4, 5, 1]),
     };
 
     pub static CertificateSigningRequestList: Type = Type {
@@ -164,6 +174,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1beta1::CertificateSigningRequest)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CertificateSigningRequestSpec: Type = Type {
@@ -181,6 +192,7 @@ pub mod v1beta1 {
             Field { name: B("groups"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extra"), number: 6, flags: Flags(2), shape: T::Map(S(&Map { values: T::List(S(&List { items: T::String, kind: ListKind::Unset, keys: NO_NAMES, wrapped: true, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 4, 5, 6, 3, 7, 1, 2]),
     };
 
     pub static CertificateSigningRequestStatus: Type = Type {
@@ -192,6 +204,7 @@ pub mod v1beta1 {
             Field { name: B("conditions"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1beta1::CertificateSigningRequestCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("certificate"), number: 2, flags: Flags(2), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ClusterTrustBundle: Type = Type {
@@ -204,6 +217,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::certificates::v1beta1::ClusterTrustBundleSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ClusterTrustBundleList: Type = Type {
@@ -216,6 +230,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1beta1::ClusterTrustBundle)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ClusterTrustBundleSpec: Type = Type {
@@ -227,6 +242,7 @@ pub mod v1beta1 {
             Field { name: B("signerName"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("trustBundle"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodCertificateRequest: Type = Type {
@@ -240,6 +256,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::certificates::v1beta1::PodCertificateRequestSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::certificates::v1beta1::PodCertificateRequestStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PodCertificateRequestList: Type = Type {
@@ -252,6 +269,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::certificates::v1beta1::PodCertificateRequest)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodCertificateRequestSpec: Type = Type {
@@ -273,6 +291,7 @@ pub mod v1beta1 {
             Field { name: B("stubPKCS10Request"), number: 12, flags: Flags(16), shape: T::Bytes, extra: None },
             Field { name: B("unverifiedUserAnnotations"), number: 11, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 10]),
     };
 
     pub static PodCertificateRequestStatus: Type = Type {
@@ -287,5 +306,6 @@ pub mod v1beta1 {
             Field { name: B("beginRefreshAt"), number: 5, flags: Flags(3), shape: T::Time, extra: None },
             Field { name: B("notAfter"), number: 6, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 }

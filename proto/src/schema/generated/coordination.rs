@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::coordination::v1::LeaseSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseList: Type = Type {
@@ -29,6 +30,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::coordination::v1::Lease)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseSpec: Type = Type {
@@ -45,6 +47,7 @@ pub mod v1 {
             Field { name: B("strategy"), number: 6, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.CoordinatedLeaseStrategy"), default: Default::None, values: NO_NAMES, gate: B("CoordinatedLeaderElection"), merge_key: NO_NAME })) },
             Field { name: B("preferredHolder"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CoordinatedLeaderElection"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 }
 
@@ -65,6 +68,7 @@ pub mod v1alpha2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::coordination::v1alpha2::LeaseCandidateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseCandidateList: Type = Type {
@@ -77,6 +81,7 @@ pub mod v1alpha2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::coordination::v1alpha2::LeaseCandidate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseCandidateSpec: Type = Type {
@@ -92,6 +97,7 @@ pub mod v1alpha2 {
             Field { name: B("emulationVersion"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("strategy"), number: 6, flags: Flags(18), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.CoordinatedLeaseStrategy"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 }
 
@@ -112,6 +118,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::coordination::v1beta1::LeaseSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseCandidate: Type = Type {
@@ -124,6 +131,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::coordination::v1beta1::LeaseCandidateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseCandidateList: Type = Type {
@@ -136,6 +144,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::coordination::v1beta1::LeaseCandidate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseCandidateSpec: Type = Type {
@@ -151,6 +160,7 @@ pub mod v1beta1 {
             Field { name: B("emulationVersion"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("strategy"), number: 6, flags: Flags(18), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.CoordinatedLeaseStrategy"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static LeaseList: Type = Type {
@@ -163,6 +173,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::coordination::v1beta1::Lease)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LeaseSpec: Type = Type {
@@ -179,5 +190,6 @@ pub mod v1beta1 {
             Field { name: B("strategy"), number: 6, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.CoordinatedLeaseStrategy"), default: Default::None, values: NO_NAMES, gate: B("CoordinatedLeaderElection"), merge_key: NO_NAME })) },
             Field { name: B("preferredHolder"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CoordinatedLeaderElection"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 }

@@ -18,6 +18,7 @@ pub mod v1 {
             Field { name: B("partition"), number: 3, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Affinity: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("podAffinity"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PodAffinity)), extra: None },
             Field { name: B("podAntiAffinity"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PodAntiAffinity)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static AppArmorProfile: Type = Type {
@@ -41,6 +43,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.AppArmorProfileType"), default: Default::None, values: B(&[B("Localhost"), B("RuntimeDefault"), B("Unconfined")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("localhostProfile"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static AttachedVolume: Type = Type {
@@ -52,6 +55,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.UniqueVolumeName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("devicePath"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static AzureDiskVolumeSource: Type = Type {
@@ -67,6 +71,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 5, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::Bool(false), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("kind"), number: 6, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.AzureDataDiskKind"), default: Default::String(B("Shared")), values: B(&[B("Dedicated"), B("Managed"), B("Shared")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static AzureFilePersistentVolumeSource: Type = Type {
@@ -80,6 +85,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("secretNamespace"), number: 4, flags: Flags(1), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static AzureFileVolumeSource: Type = Type {
@@ -92,6 +98,7 @@ pub mod v1 {
             Field { name: B("shareName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Binding: Type = Type {
@@ -104,6 +111,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("target"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::core::v1::ObjectReference)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSIPersistentVolumeSource: Type = Type {
@@ -123,6 +131,7 @@ pub mod v1 {
             Field { name: B("controllerExpandSecretRef"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
             Field { name: B("nodeExpandSecretRef"), number: 10, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static CSIVolumeSource: Type = Type {
@@ -137,6 +146,7 @@ pub mod v1 {
             Field { name: B("volumeAttributes"), number: 4, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("nodePublishSecretRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static Capabilities: Type = Type {
@@ -148,6 +158,7 @@ pub mod v1 {
             Field { name: B("add"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.Capability"), item_values: NO_NAMES })), extra: None },
             Field { name: B("drop"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.Capability"), item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static CephFSPersistentVolumeSource: Type = Type {
@@ -163,6 +174,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
             Field { name: B("readOnly"), number: 6, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CephFSVolumeSource: Type = Type {
@@ -178,6 +190,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
             Field { name: B("readOnly"), number: 6, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CinderPersistentVolumeSource: Type = Type {
@@ -191,6 +204,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("secretRef"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static CinderVolumeSource: Type = Type {
@@ -204,6 +218,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("secretRef"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ClientIPConfig: Type = Type {
@@ -214,6 +229,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("timeoutSeconds"), number: 1, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ClusterTrustBundleProjection: Type = Type {
@@ -228,6 +244,7 @@ pub mod v1 {
             Field { name: B("optional"), number: 5, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("path"), number: 4, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 3]),
     };
 
     pub static ComponentCondition: Type = Type {
@@ -241,6 +258,7 @@ pub mod v1 {
             Field { name: B("message"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("error"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ComponentStatus: Type = Type {
@@ -253,6 +271,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("conditions"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ComponentCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ComponentStatusList: Type = Type {
@@ -265,6 +284,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ComponentStatus)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ConfigMap: Type = Type {
@@ -279,6 +299,7 @@ pub mod v1 {
             Field { name: B("data"), number: 2, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("binaryData"), number: 3, flags: Flags(2), shape: T::Map(S(&Map { values: T::Bytes, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[1, 3, 4, 2]),
     };
 
     pub static ConfigMapEnvSource: Type = Type {
@@ -290,6 +311,7 @@ pub mod v1 {
             Field { name: B("LocalObjectReference"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
             Field { name: B("optional"), number: 2, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ConfigMapKeySelector: Type = Type {
@@ -302,6 +324,7 @@ pub mod v1 {
             Field { name: B("key"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("optional"), number: 3, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ConfigMapList: Type = Type {
@@ -314,6 +337,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ConfigMap)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ConfigMapNodeConfigSource: Type = Type {
@@ -328,6 +352,7 @@ pub mod v1 {
             Field { name: B("resourceVersion"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("kubeletConfigKey"), number: 5, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ConfigMapProjection: Type = Type {
@@ -340,6 +365,7 @@ pub mod v1 {
             Field { name: B("items"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::KeyToPath)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("optional"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ConfigMapVolumeSource: Type = Type {
@@ -353,6 +379,7 @@ pub mod v1 {
             Field { name: B("defaultMode"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("optional"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Container: Type = Type {
@@ -387,6 +414,7 @@ pub mod v1 {
             Field { name: B("stdinOnce"), number: 17, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("tty"), number: 18, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 7, 8, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 6, 19, 13, 16, 9, 10, 11]),
     };
 
     pub static ContainerExtendedResourceRequest: Type = Type {
@@ -399,6 +427,7 @@ pub mod v1 {
             Field { name: B("resourceName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("requestName"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ContainerImage: Type = Type {
@@ -410,6 +439,7 @@ pub mod v1 {
             Field { name: B("names"), number: 1, flags: Flags(0), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("sizeBytes"), number: 2, flags: Flags(2), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ContainerPort: Type = Type {
@@ -424,6 +454,7 @@ pub mod v1 {
             Field { name: B("protocol"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Protocol"), default: Default::String(B("TCP")), values: B(&[B("SCTP"), B("TCP"), B("UDP")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("hostIP"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ContainerResizePolicy: Type = Type {
@@ -435,6 +466,7 @@ pub mod v1 {
             Field { name: B("resourceName"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("restartPolicy"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceResizeRestartPolicy"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ContainerRestartRule: Type = Type {
@@ -446,6 +478,7 @@ pub mod v1 {
             Field { name: B("action"), number: 1, flags: Flags(18), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ContainerRestartRuleAction"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("exitCodes"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ContainerRestartRuleOnExitCodes)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ContainerRestartRuleOnExitCodes: Type = Type {
@@ -457,6 +490,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 1, flags: Flags(18), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ContainerRestartRuleOnExitCodesOperator"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Int32, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ContainerState: Type = Type {
@@ -469,6 +503,7 @@ pub mod v1 {
             Field { name: B("running"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ContainerStateRunning)), extra: None },
             Field { name: B("terminated"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ContainerStateTerminated)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ContainerStateRunning: Type = Type {
@@ -479,6 +514,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("startedAt"), number: 1, flags: Flags(2), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ContainerStateTerminated: Type = Type {
@@ -495,6 +531,7 @@ pub mod v1 {
             Field { name: B("finishedAt"), number: 6, flags: Flags(2), shape: T::Time, extra: None },
             Field { name: B("containerID"), number: 7, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ContainerStateWaiting: Type = Type {
@@ -506,6 +543,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ContainerStatus: Type = Type {
@@ -530,6 +568,7 @@ pub mod v1 {
             Field { name: B("allocatedResourcesStatus"), number: 14, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ResourceStatus)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ResourceHealthStatus"), merge_key: B("name") })) },
             Field { name: B("stopSignal"), number: 15, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Signal"), default: Default::None, values: B(&[B("SIGABRT"), B("SIGALRM"), B("SIGBUS"), B("SIGCHLD"), B("SIGCLD"), B("SIGCONT"), B("SIGFPE"), B("SIGHUP"), B("SIGILL"), B("SIGINT"), B("SIGIO"), B("SIGIOT"), B("SIGKILL"), B("SIGPIPE"), B("SIGPOLL"), B("SIGPROF"), B("SIGPWR"), B("SIGQUIT"), B("SIGRTMAX"), B("SIGRTMAX-1"), B("SIGRTMAX-10"), B("SIGRTMAX-11"), B("SIGRTMAX-12"), B("SIGRTMAX-13"), B("SIGRTMAX-14"), B("SIGRTMAX-2"), B("SIGRTMAX-3"), B("SIGRTMAX-4"), B("SIGRTMAX-5"), B("SIGRTMAX-6"), B("SIGRTMAX-7"), B("SIGRTMAX-8"), B("SIGRTMAX-9"), B("SIGRTMIN"), B("SIGRTMIN+1"), B("SIGRTMIN+10"), B("SIGRTMIN+11"), B("SIGRTMIN+12"), B("SIGRTMIN+13"), B("SIGRTMIN+14"), B("SIGRTMIN+15"), B("SIGRTMIN+2"), B("SIGRTMIN+3"), B("SIGRTMIN+4"), B("SIGRTMIN+5"), B("SIGRTMIN+6"), B("SIGRTMIN+7"), B("SIGRTMIN+8"), B("SIGRTMIN+9"), B("SIGSEGV"), B("SIGSTKFLT"), B("SIGSTOP"), B("SIGSYS"), B("SIGTERM"), B("SIGTRAP"), B("SIGTSTP"), B("SIGTTIN"), B("SIGTTOU"), B("SIGURG"), B("SIGUSR1"), B("SIGUSR2"), B("SIGVTALRM"), B("SIGWINCH"), B("SIGXCPU"), B("SIGXFSZ")]), gate: B("ContainerStopSignals"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
     };
 
     pub static ContainerUser: Type = Type {
@@ -540,6 +579,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("linux"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LinuxContainerUser)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DaemonEndpoint: Type = Type {
@@ -550,6 +590,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("Port"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DownwardAPIProjection: Type = Type {
@@ -560,6 +601,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("items"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::DownwardAPIVolumeFile)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DownwardAPIVolumeFile: Type = Type {
@@ -573,6 +615,7 @@ pub mod v1 {
             Field { name: B("resourceFieldRef"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ResourceFieldSelector)), extra: None },
             Field { name: B("mode"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static DownwardAPIVolumeSource: Type = Type {
@@ -584,6 +627,7 @@ pub mod v1 {
             Field { name: B("items"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::DownwardAPIVolumeFile)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("defaultMode"), number: 2, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static EmptyDirVolumeSource: Type = Type {
@@ -595,6 +639,7 @@ pub mod v1 {
             Field { name: B("medium"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.StorageMedium"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("sizeLimit"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static EndpointAddress: Type = Type {
@@ -608,6 +653,7 @@ pub mod v1 {
             Field { name: B("nodeName"), number: 4, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("targetRef"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 3, 1, 2]),
     };
 
     pub static EndpointPort: Type = Type {
@@ -621,6 +667,7 @@ pub mod v1 {
             Field { name: B("protocol"), number: 3, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Protocol"), default: Default::None, values: B(&[B("SCTP"), B("TCP"), B("UDP")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("appProtocol"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static EndpointSubset: Type = Type {
@@ -633,6 +680,7 @@ pub mod v1 {
             Field { name: B("notReadyAddresses"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::EndpointAddress)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("ports"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::EndpointPort)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Endpoints: Type = Type {
@@ -645,6 +693,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("subsets"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::EndpointSubset)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static EndpointsList: Type = Type {
@@ -657,6 +706,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Endpoints)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static EnvFromSource: Type = Type {
@@ -669,6 +719,7 @@ pub mod v1 {
             Field { name: B("configMapRef"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ConfigMapEnvSource)), extra: None },
             Field { name: B("secretRef"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretEnvSource)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static EnvVar: Type = Type {
@@ -681,6 +732,7 @@ pub mod v1 {
             Field { name: B("value"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("valueFrom"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::EnvVarSource)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static EnvVarSource: Type = Type {
@@ -695,6 +747,7 @@ pub mod v1 {
             Field { name: B("secretKeyRef"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretKeySelector)), extra: None },
             Field { name: B("fileKeyRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::FileKeySelector)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("EnvFiles"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static EphemeralContainer: Type = Type {
@@ -706,6 +759,7 @@ pub mod v1 {
             Field { name: B("EphemeralContainerCommon"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::core::v1::EphemeralContainerCommon)), extra: None },
             Field { name: B("targetContainerName"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static EphemeralContainerCommon: Type = Type {
@@ -740,6 +794,7 @@ pub mod v1 {
             Field { name: B("stdinOnce"), number: 17, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("tty"), number: 18, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 7, 8, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 6, 19, 13, 16, 9, 10, 11]),
     };
 
     pub static EphemeralVolumeSource: Type = Type {
@@ -750,6 +805,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("volumeClaimTemplate"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PersistentVolumeClaimTemplate)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Event: Type = Type {
@@ -775,6 +831,7 @@ pub mod v1 {
             Field { name: B("reportingComponent"), number: 14, flags: Flags(0), shape: T::String, extra: None },
             Field { name: B("reportingInstance"), number: 15, flags: Flags(0), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
     };
 
     pub static EventList: Type = Type {
@@ -787,6 +844,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Event)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static EventSeries: Type = Type {
@@ -798,6 +856,7 @@ pub mod v1 {
             Field { name: B("count"), number: 1, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("lastObservedTime"), number: 2, flags: Flags(2), shape: T::MicroTime, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static EventSource: Type = Type {
@@ -809,6 +868,7 @@ pub mod v1 {
             Field { name: B("component"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("host"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ExecAction: Type = Type {
@@ -819,6 +879,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("command"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static FCVolumeSource: Type = Type {
@@ -833,6 +894,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("wwids"), number: 5, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static FileKeySelector: Type = Type {
@@ -846,6 +908,7 @@ pub mod v1 {
             Field { name: B("key"), number: 3, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("optional"), number: 4, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::Bool(false), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static FlexPersistentVolumeSource: Type = Type {
@@ -860,6 +923,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("options"), number: 5, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static FlexVolumeSource: Type = Type {
@@ -874,6 +938,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("options"), number: 5, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static FlockerVolumeSource: Type = Type {
@@ -885,6 +950,7 @@ pub mod v1 {
             Field { name: B("datasetName"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("datasetUUID"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static GCEPersistentDiskVolumeSource: Type = Type {
@@ -898,6 +964,7 @@ pub mod v1 {
             Field { name: B("partition"), number: 3, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static GRPCAction: Type = Type {
@@ -909,6 +976,7 @@ pub mod v1 {
             Field { name: B("port"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("service"), number: 2, flags: Flags(1), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::String(B("")), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static GitRepoVolumeSource: Type = Type {
@@ -921,6 +989,7 @@ pub mod v1 {
             Field { name: B("revision"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("directory"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static GlusterfsPersistentVolumeSource: Type = Type {
@@ -934,6 +1003,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("endpointsNamespace"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static GlusterfsVolumeSource: Type = Type {
@@ -946,6 +1016,7 @@ pub mod v1 {
             Field { name: B("path"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static HTTPGetAction: Type = Type {
@@ -960,6 +1031,7 @@ pub mod v1 {
             Field { name: B("scheme"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.URIScheme"), default: Default::None, values: B(&[B("HTTP"), B("HTTPS")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("httpHeaders"), number: 5, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::HTTPHeader)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static HTTPHeader: Type = Type {
@@ -971,6 +1043,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("value"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static HostAlias: Type = Type {
@@ -982,6 +1055,7 @@ pub mod v1 {
             Field { name: B("ip"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("hostnames"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static HostIP: Type = Type {
@@ -992,6 +1066,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("ip"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static HostPathVolumeSource: Type = Type {
@@ -1003,6 +1078,7 @@ pub mod v1 {
             Field { name: B("path"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("type"), number: 2, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.HostPathType"), default: Default::None, values: B(&[B(""), B("BlockDevice"), B("CharDevice"), B("Directory"), B("DirectoryOrCreate"), B("File"), B("FileOrCreate"), B("Socket")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ISCSIPersistentVolumeSource: Type = Type {
@@ -1023,6 +1099,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 10, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
             Field { name: B("initiatorName"), number: 12, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 10]),
     };
 
     pub static ISCSIVolumeSource: Type = Type {
@@ -1043,6 +1120,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 10, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
             Field { name: B("initiatorName"), number: 12, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 10]),
     };
 
     pub static ImageVolumeSource: Type = Type {
@@ -1054,6 +1132,7 @@ pub mod v1 {
             Field { name: B("reference"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("pullPolicy"), number: 2, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PullPolicy"), default: Default::None, values: B(&[B("Always"), B("IfNotPresent"), B("Never")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ImageVolumeStatus: Type = Type {
@@ -1064,6 +1143,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("imageRef"), number: 1, flags: Flags(18), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static KeyToPath: Type = Type {
@@ -1076,6 +1156,7 @@ pub mod v1 {
             Field { name: B("path"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("mode"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Lifecycle: Type = Type {
@@ -1088,6 +1169,7 @@ pub mod v1 {
             Field { name: B("preStop"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LifecycleHandler)), extra: None },
             Field { name: B("stopSignal"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Signal"), default: Default::None, values: B(&[B("SIGABRT"), B("SIGALRM"), B("SIGBUS"), B("SIGCHLD"), B("SIGCLD"), B("SIGCONT"), B("SIGFPE"), B("SIGHUP"), B("SIGILL"), B("SIGINT"), B("SIGIO"), B("SIGIOT"), B("SIGKILL"), B("SIGPIPE"), B("SIGPOLL"), B("SIGPROF"), B("SIGPWR"), B("SIGQUIT"), B("SIGRTMAX"), B("SIGRTMAX-1"), B("SIGRTMAX-10"), B("SIGRTMAX-11"), B("SIGRTMAX-12"), B("SIGRTMAX-13"), B("SIGRTMAX-14"), B("SIGRTMAX-2"), B("SIGRTMAX-3"), B("SIGRTMAX-4"), B("SIGRTMAX-5"), B("SIGRTMAX-6"), B("SIGRTMAX-7"), B("SIGRTMAX-8"), B("SIGRTMAX-9"), B("SIGRTMIN"), B("SIGRTMIN+1"), B("SIGRTMIN+10"), B("SIGRTMIN+11"), B("SIGRTMIN+12"), B("SIGRTMIN+13"), B("SIGRTMIN+14"), B("SIGRTMIN+15"), B("SIGRTMIN+2"), B("SIGRTMIN+3"), B("SIGRTMIN+4"), B("SIGRTMIN+5"), B("SIGRTMIN+6"), B("SIGRTMIN+7"), B("SIGRTMIN+8"), B("SIGRTMIN+9"), B("SIGSEGV"), B("SIGSTKFLT"), B("SIGSTOP"), B("SIGSYS"), B("SIGTERM"), B("SIGTRAP"), B("SIGTSTP"), B("SIGTTIN"), B("SIGTTOU"), B("SIGURG"), B("SIGUSR1"), B("SIGUSR2"), B("SIGVTALRM"), B("SIGWINCH"), B("SIGXCPU"), B("SIGXFSZ")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static LifecycleHandler: Type = Type {
@@ -1101,6 +1183,7 @@ pub mod v1 {
             Field { name: B("tcpSocket"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::TCPSocketAction)), extra: None },
             Field { name: B("sleep"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SleepAction)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static LimitRange: Type = Type {
@@ -1113,6 +1196,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::LimitRangeSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LimitRangeItem: Type = Type {
@@ -1128,6 +1212,7 @@ pub mod v1 {
             Field { name: B("defaultRequest"), number: 5, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("maxLimitRequestRatio"), number: 6, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static LimitRangeList: Type = Type {
@@ -1140,6 +1225,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::LimitRange)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static LimitRangeSpec: Type = Type {
@@ -1150,6 +1236,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("limits"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::LimitRangeItem)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static LinuxContainerUser: Type = Type {
@@ -1162,6 +1249,7 @@ pub mod v1 {
             Field { name: B("gid"), number: 2, flags: Flags(16), shape: T::Int64, extra: None },
             Field { name: B("supplementalGroups"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Int64, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static LoadBalancerIngress: Type = Type {
@@ -1175,6 +1263,7 @@ pub mod v1 {
             Field { name: B("ipMode"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.LoadBalancerIPMode"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("ports"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PortStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static LoadBalancerStatus: Type = Type {
@@ -1185,6 +1274,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("ingress"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::LoadBalancerIngress)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static LocalObjectReference: Type = Type {
@@ -1195,6 +1285,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::String(B("")), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static LocalVolumeSource: Type = Type {
@@ -1206,6 +1297,7 @@ pub mod v1 {
             Field { name: B("path"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("fsType"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ModifyVolumeStatus: Type = Type {
@@ -1217,6 +1309,7 @@ pub mod v1 {
             Field { name: B("targetVolumeAttributesClassName"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("status"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PersistentVolumeClaimModifyVolumeStatus"), default: Default::None, values: B(&[B("InProgress"), B("Infeasible"), B("Pending")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NFSVolumeSource: Type = Type {
@@ -1229,6 +1322,7 @@ pub mod v1 {
             Field { name: B("path"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Namespace: Type = Type {
@@ -1242,6 +1336,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::NamespaceSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::NamespaceStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static NamespaceCondition: Type = Type {
@@ -1256,6 +1351,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static NamespaceList: Type = Type {
@@ -1268,6 +1364,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Namespace)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static NamespaceSpec: Type = Type {
@@ -1278,6 +1375,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("finalizers"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.FinalizerName"), item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NamespaceStatus: Type = Type {
@@ -1289,6 +1387,7 @@ pub mod v1 {
             Field { name: B("phase"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.NamespacePhase"), default: Default::None, values: B(&[B("Active"), B("Terminating")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("conditions"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::NamespaceCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Node: Type = Type {
@@ -1302,6 +1401,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::NodeSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::NodeStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static NodeAddress: Type = Type {
@@ -1313,6 +1413,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.NodeAddressType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("address"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NodeAffinity: Type = Type {
@@ -1324,6 +1425,7 @@ pub mod v1 {
             Field { name: B("requiredDuringSchedulingIgnoredDuringExecution"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSelector)), extra: None },
             Field { name: B("preferredDuringSchedulingIgnoredDuringExecution"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PreferredSchedulingTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NodeAllocatableResourceClaimStatus: Type = Type {
@@ -1336,6 +1438,7 @@ pub mod v1 {
             Field { name: B("containers"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("resources"), number: 3, flags: Flags(16), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NodeCondition: Type = Type {
@@ -1351,6 +1454,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static NodeConfigSource: Type = Type {
@@ -1361,6 +1465,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("configMap"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ConfigMapNodeConfigSource)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NodeConfigStatus: Type = Type {
@@ -1374,6 +1479,7 @@ pub mod v1 {
             Field { name: B("lastKnownGood"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeConfigSource)), extra: None },
             Field { name: B("error"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static NodeDaemonEndpoints: Type = Type {
@@ -1384,6 +1490,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("kubeletEndpoint"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::core::v1::DaemonEndpoint)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NodeFeatures: Type = Type {
@@ -1394,6 +1501,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("supplementalGroupsPolicy"), number: 1, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NodeList: Type = Type {
@@ -1406,6 +1514,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Node)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static NodeProxyOptions: Type = Type {
@@ -1417,6 +1526,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("path"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static NodeRuntimeHandler: Type = Type {
@@ -1428,6 +1538,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(0), shape: T::String, extra: None },
             Field { name: B("features"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeRuntimeHandlerFeatures)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NodeRuntimeHandlerFeatures: Type = Type {
@@ -1439,6 +1550,7 @@ pub mod v1 {
             Field { name: B("recursiveReadOnlyMounts"), number: 1, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("userNamespaces"), number: 2, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NodeSelector: Type = Type {
@@ -1449,6 +1561,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("nodeSelectorTerms"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::NodeSelectorTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NodeSelectorRequirement: Type = Type {
@@ -1461,6 +1574,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.NodeSelectorOperator"), default: Default::None, values: B(&[B("DoesNotExist"), B("Exists"), B("Gt"), B("In"), B("Lt"), B("NotIn")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NodeSelectorTerm: Type = Type {
@@ -1472,6 +1586,7 @@ pub mod v1 {
             Field { name: B("matchExpressions"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::NodeSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("matchFields"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::NodeSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NodeSpec: Type = Type {
@@ -1488,6 +1603,7 @@ pub mod v1 {
             Field { name: B("configSource"), number: 6, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeConfigSource)), extra: None },
             Field { name: B("externalID"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 6, 2, 3, 4, 5, 1]),
     };
 
     pub static NodeStatus: Type = Type {
@@ -1511,6 +1627,7 @@ pub mod v1 {
             Field { name: B("features"), number: 13, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeFeatures)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("SupplementalGroupsPolicy"), merge_key: NO_NAME })) },
             Field { name: B("declaredFeatures"), number: 14, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("NodeDeclaredFeatures"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]),
     };
 
     pub static NodeSwapStatus: Type = Type {
@@ -1521,6 +1638,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("capacity"), number: 1, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static NodeSystemInfo: Type = Type {
@@ -1541,6 +1659,7 @@ pub mod v1 {
             Field { name: B("architecture"), number: 10, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("swap"), number: 11, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSwapStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     };
 
     pub static ObjectFieldSelector: Type = Type {
@@ -1552,6 +1671,7 @@ pub mod v1 {
             Field { name: B("apiVersion"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("fieldPath"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ObjectReference: Type = Type {
@@ -1568,6 +1688,7 @@ pub mod v1 {
             Field { name: B("resourceVersion"), number: 6, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("fieldPath"), number: 7, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static PersistentVolume: Type = Type {
@@ -1581,6 +1702,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PersistentVolumeSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PersistentVolumeStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PersistentVolumeClaim: Type = Type {
@@ -1594,6 +1716,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PersistentVolumeClaimSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PersistentVolumeClaimStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PersistentVolumeClaimCondition: Type = Type {
@@ -1609,6 +1732,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static PersistentVolumeClaimList: Type = Type {
@@ -1621,6 +1745,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PersistentVolumeClaim)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PersistentVolumeClaimSpec: Type = Type {
@@ -1639,6 +1764,7 @@ pub mod v1 {
             Field { name: B("dataSourceRef"), number: 8, flags: Flags(3), shape: T::Struct(S(&g::core::v1::TypedObjectReference)), extra: None },
             Field { name: B("volumeAttributesClassName"), number: 9, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeAttributesClass"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 2, 3, 1, 4, 5, 6, 7, 8]),
     };
 
     pub static PersistentVolumeClaimStatus: Type = Type {
@@ -1656,6 +1782,7 @@ pub mod v1 {
             Field { name: B("currentVolumeAttributesClassName"), number: 8, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeAttributesClass"), merge_key: NO_NAME })) },
             Field { name: B("modifyVolumeStatus"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ModifyVolumeStatus)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeAttributesClass"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static PersistentVolumeClaimTemplate: Type = Type {
@@ -1667,6 +1794,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::core::v1::PersistentVolumeClaimSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PersistentVolumeClaimVolumeSource: Type = Type {
@@ -1678,6 +1806,7 @@ pub mod v1 {
             Field { name: B("claimName"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("readOnly"), number: 2, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PersistentVolumeList: Type = Type {
@@ -1690,6 +1819,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PersistentVolume)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PersistentVolumeSource: Type = Type {
@@ -1721,6 +1851,7 @@ pub mod v1 {
             Field { name: B("storageos"), number: 21, flags: Flags(3), shape: T::Struct(S(&g::core::v1::StorageOSPersistentVolumeSource)), extra: None },
             Field { name: B("csi"), number: 22, flags: Flags(3), shape: T::Struct(S(&g::core::v1::CSIPersistentVolumeSource)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21]),
     };
 
     pub static PersistentVolumeSpec: Type = Type {
@@ -1740,6 +1871,7 @@ pub mod v1 {
             Field { name: B("nodeAffinity"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::core::v1::VolumeNodeAffinity)), extra: None },
             Field { name: B("volumeAttributesClassName"), number: 10, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeAttributesClass"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static PersistentVolumeStatus: Type = Type {
@@ -1753,6 +1885,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("lastPhaseTransitionTime"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static PhotonPersistentDiskVolumeSource: Type = Type {
@@ -1764,6 +1897,7 @@ pub mod v1 {
             Field { name: B("pdID"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("fsType"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Pod: Type = Type {
@@ -1777,6 +1911,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PodAffinity: Type = Type {
@@ -1788,6 +1923,7 @@ pub mod v1 {
             Field { name: B("requiredDuringSchedulingIgnoredDuringExecution"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PodAffinityTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("preferredDuringSchedulingIgnoredDuringExecution"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::WeightedPodAffinityTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodAffinityTerm: Type = Type {
@@ -1803,6 +1939,7 @@ pub mod v1 {
             Field { name: B("matchLabelKeys"), number: 5, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("mismatchLabelKeys"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static PodAntiAffinity: Type = Type {
@@ -1814,6 +1951,7 @@ pub mod v1 {
             Field { name: B("requiredDuringSchedulingIgnoredDuringExecution"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PodAffinityTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("preferredDuringSchedulingIgnoredDuringExecution"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::WeightedPodAffinityTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodAttachOptions: Type = Type {
@@ -1829,6 +1967,7 @@ pub mod v1 {
             Field { name: B("tty"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("container"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5]),
     };
 
     pub static PodCertificateProjection: Type = Type {
@@ -1845,6 +1984,7 @@ pub mod v1 {
             Field { name: B("certificateChainPath"), number: 6, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("userAnnotations"), number: 7, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static PodCondition: Type = Type {
@@ -1861,6 +2001,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 4, 5, 6, 1]),
     };
 
     pub static PodDNSConfig: Type = Type {
@@ -1873,6 +2014,7 @@ pub mod v1 {
             Field { name: B("searches"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("options"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PodDNSConfigOption)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PodDNSConfigOption: Type = Type {
@@ -1884,6 +2026,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("value"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodExecOptions: Type = Type {
@@ -1900,6 +2043,7 @@ pub mod v1 {
             Field { name: B("container"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("command"), number: 6, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6]),
     };
 
     pub static PodExtendedResourceClaimStatus: Type = Type {
@@ -1911,6 +2055,7 @@ pub mod v1 {
             Field { name: B("requestMappings"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ContainerExtendedResourceRequest)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("resourceClaimName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodIP: Type = Type {
@@ -1921,6 +2066,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("ip"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodList: Type = Type {
@@ -1933,6 +2079,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Pod)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodLogOptions: Type = Type {
@@ -1953,6 +2100,7 @@ pub mod v1 {
             Field { name: B("insecureSkipTLSVerifyBackend"), number: 9, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("stream"), number: 10, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("PodLogsQuerySplitStreams"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     };
 
     pub static PodOS: Type = Type {
@@ -1963,6 +2111,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.OSName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodPortForwardOptions: Type = Type {
@@ -1974,6 +2123,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("ports"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Int32, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static PodProxyOptions: Type = Type {
@@ -1985,6 +2135,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("path"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static PodReadinessGate: Type = Type {
@@ -1995,6 +2146,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("conditionType"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PodConditionType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodResourceClaim: Type = Type {
@@ -2007,6 +2159,7 @@ pub mod v1 {
             Field { name: B("resourceClaimName"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("resourceClaimTemplateName"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PodResourceClaimStatus: Type = Type {
@@ -2018,6 +2171,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("resourceClaimName"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PodSchedulingGate: Type = Type {
@@ -2028,6 +2182,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodSchedulingGroup: Type = Type {
@@ -2038,6 +2193,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("podGroupName"), number: 1, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PodSecurityContext: Type = Type {
@@ -2060,6 +2216,7 @@ pub mod v1 {
             Field { name: B("appArmorProfile"), number: 11, flags: Flags(3), shape: T::Struct(S(&g::core::v1::AppArmorProfile)), extra: None },
             Field { name: B("seLinuxChangePolicy"), number: 13, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PodSELinuxChangePolicy"), default: Default::None, values: NO_NAMES, gate: B("SELinuxChangePolicy"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 2, 4, 5, 7, 3, 8, 1, 9, 10, 11, 6, 12]),
     };
 
     pub static PodSpec: Type = Type {
@@ -2111,6 +2268,7 @@ pub mod v1 {
             Field { name: B("hostnameOverride"), number: 41, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("HostnameOverride"), merge_key: NO_NAME })) },
             Field { name: B("schedulingGroup"), number: 43, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PodSchedulingGroup)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("GenericWorkload"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22, 1, 11, 23, 24, 25, 26, 27, 16, 28, 29, 30, 31, 32, 33, 3, 34, 35, 36, 37, 38, 39, 40, 41]),
     };
 
     pub static PodStatus: Type = Type {
@@ -2141,6 +2299,7 @@ pub mod v1 {
             Field { name: B("resources"), number: 20, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ResourceRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("InPlacePodLevelResourcesVerticalScaling"), merge_key: NO_NAME })) },
             Field { name: B("nodeAllocatableResourceClaimStatuses"), number: 21, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::NodeAllocatableResourceClaimStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRANodeAllocatableResources"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 2, 3, 4, 6, 8, 10, 12, 13, 11, 5, 9, 14, 15, 16, 7, 0, 17, 18, 19, 20]),
     };
 
     pub static PodStatusResult: Type = Type {
@@ -2153,6 +2312,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("status"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodTemplate: Type = Type {
@@ -2165,6 +2325,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("template"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodTemplateList: Type = Type {
@@ -2177,6 +2338,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::PodTemplate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodTemplateSpec: Type = Type {
@@ -2188,6 +2350,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::PodSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PortStatus: Type = Type {
@@ -2200,6 +2363,7 @@ pub mod v1 {
             Field { name: B("protocol"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Protocol"), default: Default::None, values: B(&[B("SCTP"), B("TCP"), B("UDP")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("error"), number: 3, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PortworxVolumeSource: Type = Type {
@@ -2212,6 +2376,7 @@ pub mod v1 {
             Field { name: B("fsType"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("readOnly"), number: 3, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PreferredSchedulingTerm: Type = Type {
@@ -2223,6 +2388,7 @@ pub mod v1 {
             Field { name: B("weight"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("preference"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::core::v1::NodeSelectorTerm)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Probe: Type = Type {
@@ -2239,6 +2405,7 @@ pub mod v1 {
             Field { name: B("failureThreshold"), number: 6, flags: Flags(2), shape: T::Int32, extra: None },
             Field { name: B("terminationGracePeriodSeconds"), number: 7, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ProbeHandler: Type = Type {
@@ -2252,6 +2419,7 @@ pub mod v1 {
             Field { name: B("tcpSocket"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::TCPSocketAction)), extra: None },
             Field { name: B("grpc"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::core::v1::GRPCAction)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ProjectedVolumeSource: Type = Type {
@@ -2263,6 +2431,7 @@ pub mod v1 {
             Field { name: B("sources"), number: 1, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::VolumeProjection)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("defaultMode"), number: 2, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static QuobyteVolumeSource: Type = Type {
@@ -2278,6 +2447,7 @@ pub mod v1 {
             Field { name: B("group"), number: 5, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("tenant"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static RBDPersistentVolumeSource: Type = Type {
@@ -2295,6 +2465,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SecretReference)), extra: None },
             Field { name: B("readOnly"), number: 8, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static RBDVolumeSource: Type = Type {
@@ -2312,6 +2483,7 @@ pub mod v1 {
             Field { name: B("secretRef"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
             Field { name: B("readOnly"), number: 8, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static RangeAllocation: Type = Type {
@@ -2325,6 +2497,7 @@ pub mod v1 {
             Field { name: B("range"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("data"), number: 3, flags: Flags(16), shape: T::Bytes, extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ReplicationController: Type = Type {
@@ -2338,6 +2511,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ReplicationControllerSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ReplicationControllerStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ReplicationControllerCondition: Type = Type {
@@ -2352,6 +2526,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ReplicationControllerList: Type = Type {
@@ -2364,6 +2539,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ReplicationController)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ReplicationControllerSpec: Type = Type {
@@ -2377,6 +2553,7 @@ pub mod v1 {
             Field { name: B("selector"), number: 2, flags: Flags(34), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("template"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PodTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[0, 2, 3, 1]),
     };
 
     pub static ReplicationControllerStatus: Type = Type {
@@ -2392,6 +2569,7 @@ pub mod v1 {
             Field { name: B("observedGeneration"), number: 3, flags: Flags(2), shape: T::Int64, extra: None },
             Field { name: B("conditions"), number: 6, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ReplicationControllerCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1, 4, 2, 3, 5]),
     };
 
     pub static ResourceClaim: Type = Type {
@@ -2403,6 +2581,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("request"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceFieldSelector: Type = Type {
@@ -2415,6 +2594,7 @@ pub mod v1 {
             Field { name: B("resource"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("divisor"), number: 3, flags: Flags(2), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceHealth: Type = Type {
@@ -2427,6 +2607,7 @@ pub mod v1 {
             Field { name: B("health"), number: 2, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceHealthStatus"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("message"), number: 6, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ResourceHealthStatusMessage"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceQuota: Type = Type {
@@ -2440,6 +2621,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ResourceQuotaSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ResourceQuotaStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ResourceQuotaList: Type = Type {
@@ -2452,6 +2634,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ResourceQuota)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceQuotaSpec: Type = Type {
@@ -2464,6 +2647,7 @@ pub mod v1 {
             Field { name: B("scopes"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.ResourceQuotaScope"), item_values: B(&[B("BestEffort"), B("CrossNamespacePodAffinity"), B("NotBestEffort"), B("NotTerminating"), B("PriorityClass"), B("Terminating"), B("VolumeAttributesClass")]) })), extra: None },
             Field { name: B("scopeSelector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ScopeSelector)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceQuotaStatus: Type = Type {
@@ -2475,6 +2659,7 @@ pub mod v1 {
             Field { name: B("hard"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("used"), number: 2, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceRequirements: Type = Type {
@@ -2487,6 +2672,7 @@ pub mod v1 {
             Field { name: B("requests"), number: 2, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("claims"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ResourceClaim)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DynamicResourceAllocation"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceStatus: Type = Type {
@@ -2498,6 +2684,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ResourceName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("resources"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ResourceHealth)), kind: ListKind::Map, keys: B(&[B("resourceID")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static SELinuxOptions: Type = Type {
@@ -2511,6 +2698,7 @@ pub mod v1 {
             Field { name: B("type"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("level"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ScaleIOPersistentVolumeSource: Type = Type {
@@ -2530,6 +2718,7 @@ pub mod v1 {
             Field { name: B("fsType"), number: 9, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::String(B("xfs")), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("readOnly"), number: 10, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static ScaleIOVolumeSource: Type = Type {
@@ -2549,6 +2738,7 @@ pub mod v1 {
             Field { name: B("fsType"), number: 9, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::String(B("xfs")), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("readOnly"), number: 10, flags: Flags(2), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static ScopeSelector: Type = Type {
@@ -2559,6 +2749,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("matchExpressions"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ScopedResourceSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ScopedResourceSelectorRequirement: Type = Type {
@@ -2571,6 +2762,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ScopeSelectorOperator"), default: Default::None, values: B(&[B("DoesNotExist"), B("Exists"), B("In"), B("NotIn")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static SeccompProfile: Type = Type {
@@ -2582,6 +2774,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.SeccompProfileType"), default: Default::None, values: B(&[B("Localhost"), B("RuntimeDefault"), B("Unconfined")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("localhostProfile"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Secret: Type = Type {
@@ -2597,6 +2790,7 @@ pub mod v1 {
             Field { name: B("stringData"), number: 4, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("type"), number: 3, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.SecretType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 3, 5, 4, 2]),
     };
 
     pub static SecretEnvSource: Type = Type {
@@ -2608,6 +2802,7 @@ pub mod v1 {
             Field { name: B("LocalObjectReference"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
             Field { name: B("optional"), number: 2, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static SecretKeySelector: Type = Type {
@@ -2620,6 +2815,7 @@ pub mod v1 {
             Field { name: B("key"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("optional"), number: 3, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static SecretList: Type = Type {
@@ -2632,6 +2828,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Secret)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static SecretProjection: Type = Type {
@@ -2644,6 +2841,7 @@ pub mod v1 {
             Field { name: B("items"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::KeyToPath)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("optional"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static SecretReference: Type = Type {
@@ -2655,6 +2853,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("namespace"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static SecretVolumeSource: Type = Type {
@@ -2668,6 +2867,7 @@ pub mod v1 {
             Field { name: B("defaultMode"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("optional"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static SecurityContext: Type = Type {
@@ -2689,6 +2889,7 @@ pub mod v1 {
             Field { name: B("seccompProfile"), number: 11, flags: Flags(3), shape: T::Struct(S(&g::core::v1::SeccompProfile)), extra: None },
             Field { name: B("appArmorProfile"), number: 12, flags: Flags(3), shape: T::Struct(S(&g::core::v1::AppArmorProfile)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 6, 7, 8, 5, 9, 3, 10, 11]),
     };
 
     pub static SerializedReference: Type = Type {
@@ -2700,6 +2901,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("reference"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ObjectReference)), extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static Service: Type = Type {
@@ -2713,6 +2915,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ServiceSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::core::v1::ServiceStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ServiceAccount: Type = Type {
@@ -2727,6 +2930,7 @@ pub mod v1 {
             Field { name: B("imagePullSecrets"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::LocalObjectReference)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("automountServiceAccountToken"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4]),
     };
 
     pub static ServiceAccountList: Type = Type {
@@ -2739,6 +2943,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::ServiceAccount)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ServiceAccountTokenProjection: Type = Type {
@@ -2751,6 +2956,7 @@ pub mod v1 {
             Field { name: B("expirationSeconds"), number: 2, flags: Flags(3), shape: T::Int64, extra: None },
             Field { name: B("path"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ServiceList: Type = Type {
@@ -2763,6 +2969,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Service)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ServicePort: Type = Type {
@@ -2778,6 +2985,7 @@ pub mod v1 {
             Field { name: B("targetPort"), number: 4, flags: Flags(2), shape: T::IntOrString, extra: None },
             Field { name: B("nodePort"), number: 5, flags: Flags(2), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 3, 4, 5, 2]),
     };
 
     pub static ServiceProxyOptions: Type = Type {
@@ -2789,6 +2997,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("path"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static ServiceSpec: Type = Type {
@@ -2818,6 +3027,7 @@ pub mod v1 {
             Field { name: B("internalTrafficPolicy"), number: 22, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.ServiceInternalTrafficPolicy"), default: Default::None, values: B(&[B("Cluster"), B("Local")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("trafficDistribution"), number: 23, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 3, 14, 16, 17, 18, 19]),
     };
 
     pub static ServiceStatus: Type = Type {
@@ -2829,6 +3039,7 @@ pub mod v1 {
             Field { name: B("loadBalancer"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::core::v1::LoadBalancerStatus)), extra: None },
             Field { name: B("conditions"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static SessionAffinityConfig: Type = Type {
@@ -2839,6 +3050,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("clientIP"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ClientIPConfig)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static SleepAction: Type = Type {
@@ -2849,6 +3061,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("seconds"), number: 1, flags: Flags(16), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static StorageOSPersistentVolumeSource: Type = Type {
@@ -2863,6 +3076,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("secretRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static StorageOSVolumeSource: Type = Type {
@@ -2877,6 +3091,7 @@ pub mod v1 {
             Field { name: B("readOnly"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("secretRef"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::LocalObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static Sysctl: Type = Type {
@@ -2888,6 +3103,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("value"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static TCPSocketAction: Type = Type {
@@ -2899,6 +3115,7 @@ pub mod v1 {
             Field { name: B("port"), number: 1, flags: Flags(16), shape: T::IntOrString, extra: None },
             Field { name: B("host"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Taint: Type = Type {
@@ -2912,6 +3129,7 @@ pub mod v1 {
             Field { name: B("effect"), number: 3, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.TaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("PreferNoSchedule")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("timeAdded"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Toleration: Type = Type {
@@ -2926,6 +3144,7 @@ pub mod v1 {
             Field { name: B("effect"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.TaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("PreferNoSchedule")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("tolerationSeconds"), number: 5, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static TopologySelectorLabelRequirement: Type = Type {
@@ -2937,6 +3156,7 @@ pub mod v1 {
             Field { name: B("key"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("values"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static TopologySelectorTerm: Type = Type {
@@ -2947,6 +3167,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("matchLabelExpressions"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::TopologySelectorLabelRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static TopologySpreadConstraint: Type = Type {
@@ -2964,6 +3185,7 @@ pub mod v1 {
             Field { name: B("nodeTaintsPolicy"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.NodeInclusionPolicy"), default: Default::None, values: B(&[B("Honor"), B("Ignore")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("matchLabelKeys"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static TypedLocalObjectReference: Type = Type {
@@ -2976,6 +3198,7 @@ pub mod v1 {
             Field { name: B("kind"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("name"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static TypedObjectReference: Type = Type {
@@ -2989,6 +3212,7 @@ pub mod v1 {
             Field { name: B("name"), number: 3, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("namespace"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CrossNamespaceVolumeDataSource"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static Volume: Type = Type {
@@ -3000,6 +3224,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("VolumeSource"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::core::v1::VolumeSource)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeDevice: Type = Type {
@@ -3011,6 +3236,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("devicePath"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeMount: Type = Type {
@@ -3027,6 +3253,7 @@ pub mod v1 {
             Field { name: B("mountPropagation"), number: 5, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.MountPropagationMode"), default: Default::None, values: B(&[B("Bidirectional"), B("HostToContainer"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("subPathExpr"), number: 6, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 3, 4, 5, 6, 2]),
     };
 
     pub static VolumeMountStatus: Type = Type {
@@ -3041,6 +3268,7 @@ pub mod v1 {
             Field { name: B("recursiveReadOnly"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.RecursiveReadOnlyMode"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("volumeStatus"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::VolumeStatus)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static VolumeNodeAffinity: Type = Type {
@@ -3051,6 +3279,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("required"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSelector)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static VolumeProjection: Type = Type {
@@ -3066,6 +3295,7 @@ pub mod v1 {
             Field { name: B("clusterTrustBundle"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ClusterTrustBundleProjection)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ClusterTrustBundleProjection"), merge_key: NO_NAME })) },
             Field { name: B("podCertificate"), number: 6, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PodCertificateProjection)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("PodCertificateProjection"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static VolumeResourceRequirements: Type = Type {
@@ -3077,6 +3307,7 @@ pub mod v1 {
             Field { name: B("limits"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("requests"), number: 2, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeSource: Type = Type {
@@ -3116,6 +3347,7 @@ pub mod v1 {
             Field { name: B("ephemeral"), number: 29, flags: Flags(3), shape: T::Struct(S(&g::core::v1::EphemeralVolumeSource)), extra: None },
             Field { name: B("image"), number: 30, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ImageVolumeSource)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 23, 26, 27, 28, 29]),
     };
 
     pub static VolumeStatus: Type = Type {
@@ -3126,6 +3358,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("image"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::core::v1::ImageVolumeStatus)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ImageVolumeWithDigest"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static VsphereVirtualDiskVolumeSource: Type = Type {
@@ -3139,6 +3372,7 @@ pub mod v1 {
             Field { name: B("storagePolicyName"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("storagePolicyID"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static WeightedPodAffinityTerm: Type = Type {
@@ -3150,6 +3384,7 @@ pub mod v1 {
             Field { name: B("weight"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("podAffinityTerm"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::core::v1::PodAffinityTerm)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static WindowsSecurityContextOptions: Type = Type {
@@ -3163,5 +3398,6 @@ pub mod v1 {
             Field { name: B("runAsUserName"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("hostProcess"), number: 4, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 }

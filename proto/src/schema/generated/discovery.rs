@@ -22,6 +22,7 @@ pub mod v1 {
             Field { name: B("zone"), number: 7, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("hints"), number: 8, flags: Flags(3), shape: T::Struct(S(&g::discovery::v1::EndpointHints)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static EndpointConditions: Type = Type {
@@ -34,6 +35,7 @@ pub mod v1 {
             Field { name: B("serving"), number: 2, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("terminating"), number: 3, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static EndpointHints: Type = Type {
@@ -45,6 +47,7 @@ pub mod v1 {
             Field { name: B("forZones"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::discovery::v1::ForZone)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("forNodes"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::discovery::v1::ForNode)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static EndpointPort: Type = Type {
@@ -58,6 +61,7 @@ pub mod v1 {
             Field { name: B("port"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("appProtocol"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static EndpointSlice: Type = Type {
@@ -72,6 +76,7 @@ pub mod v1 {
             Field { name: B("endpoints"), number: 2, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::discovery::v1::Endpoint)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("ports"), number: 3, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::discovery::v1::EndpointPort)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 3, 4, 2]),
     };
 
     pub static EndpointSliceList: Type = Type {
@@ -84,6 +89,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::discovery::v1::EndpointSlice)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ForNode: Type = Type {
@@ -94,6 +100,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ForZone: Type = Type {
@@ -104,5 +111,6 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 }

@@ -30,6 +30,7 @@ pub mod v1 {
             Field { name: B("deprecatedLastTimestamp"), number: 14, flags: Flags(2), shape: T::Time, extra: None },
             Field { name: B("deprecatedCount"), number: 15, flags: Flags(2), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]),
     };
 
     pub static EventList: Type = Type {
@@ -42,6 +43,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::events::v1::Event)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static EventSeries: Type = Type {
@@ -53,5 +55,6 @@ pub mod v1 {
             Field { name: B("count"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
             Field { name: B("lastObservedTime"), number: 2, flags: Flags(16), shape: T::MicroTime, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

@@ -16,6 +16,7 @@ pub mod v1 {
             Field { name: B("nominalConcurrencyShares"), number: 1, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("lendablePercent"), number: 2, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static FlowDistinguisherMethod: Type = Type {
@@ -26,6 +27,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.FlowDistinguisherMethodType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static FlowSchema: Type = Type {
@@ -39,6 +41,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::flowcontrol::v1::FlowSchemaSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::flowcontrol::v1::FlowSchemaStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static FlowSchemaCondition: Type = Type {
@@ -53,6 +56,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static FlowSchemaList: Type = Type {
@@ -65,6 +69,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::FlowSchema)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static FlowSchemaSpec: Type = Type {
@@ -78,6 +83,7 @@ pub mod v1 {
             Field { name: B("distinguisherMethod"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::FlowDistinguisherMethod)), extra: None },
             Field { name: B("rules"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::PolicyRulesWithSubjects)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static FlowSchemaStatus: Type = Type {
@@ -88,6 +94,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::FlowSchemaCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static GroupSubject: Type = Type {
@@ -98,6 +105,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static LimitResponse: Type = Type {
@@ -109,6 +117,7 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.LimitResponseType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("queuing"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::QueuingConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static LimitedPriorityLevelConfiguration: Type = Type {
@@ -122,6 +131,7 @@ pub mod v1 {
             Field { name: B("lendablePercent"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
             Field { name: B("borrowingLimitPercent"), number: 4, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static NonResourcePolicyRule: Type = Type {
@@ -133,6 +143,7 @@ pub mod v1 {
             Field { name: B("verbs"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("nonResourceURLs"), number: 6, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static PolicyRulesWithSubjects: Type = Type {
@@ -145,6 +156,7 @@ pub mod v1 {
             Field { name: B("resourceRules"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::ResourcePolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("nonResourceRules"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::NonResourcePolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PriorityLevelConfiguration: Type = Type {
@@ -158,6 +170,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::flowcontrol::v1::PriorityLevelConfigurationSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::flowcontrol::v1::PriorityLevelConfigurationStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PriorityLevelConfigurationCondition: Type = Type {
@@ -172,6 +185,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 5, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static PriorityLevelConfigurationList: Type = Type {
@@ -184,6 +198,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::PriorityLevelConfiguration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PriorityLevelConfigurationReference: Type = Type {
@@ -194,6 +209,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static PriorityLevelConfigurationSpec: Type = Type {
@@ -206,6 +222,7 @@ pub mod v1 {
             Field { name: B("limited"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::LimitedPriorityLevelConfiguration)), extra: None },
             Field { name: B("exempt"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::ExemptPriorityLevelConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PriorityLevelConfigurationStatus: Type = Type {
@@ -216,6 +233,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::flowcontrol::v1::PriorityLevelConfigurationCondition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static QueuingConfiguration: Type = Type {
@@ -228,6 +246,7 @@ pub mod v1 {
             Field { name: B("handSize"), number: 2, flags: Flags(0), shape: T::Int32, extra: None },
             Field { name: B("queueLengthLimit"), number: 3, flags: Flags(0), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourcePolicyRule: Type = Type {
@@ -242,6 +261,7 @@ pub mod v1 {
             Field { name: B("clusterScope"), number: 4, flags: Flags(2), shape: T::Bool, extra: None },
             Field { name: B("namespaces"), number: 5, flags: Flags(0), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ServiceAccountSubject: Type = Type {
@@ -253,6 +273,7 @@ pub mod v1 {
             Field { name: B("namespace"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("name"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Subject: Type = Type {
@@ -266,6 +287,7 @@ pub mod v1 {
             Field { name: B("group"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::GroupSubject)), extra: None },
             Field { name: B("serviceAccount"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::flowcontrol::v1::ServiceAccountSubject)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static UserSubject: Type = Type {
@@ -276,5 +298,6 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 }

@@ -19,6 +19,7 @@ pub mod v1 {
             Field { name: B("preferredVersion"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::GroupVersionForDiscovery)), extra: None },
             Field { name: B("serverAddressByClientCIDRs"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::ServerAddressByClientCIDR)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4]),
     };
 
     pub static APIGroupList: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("groups"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::APIGroup)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static APIResource: Type = Type {
@@ -49,6 +51,7 @@ pub mod v1 {
             Field { name: B("categories"), number: 7, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("storageVersionHash"), number: 10, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 2, 5, 6, 7, 1, 8, 3, 4, 9]),
     };
 
     pub static APIResourceList: Type = Type {
@@ -61,6 +64,7 @@ pub mod v1 {
             Field { name: B("groupVersion"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("resources"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::APIResource)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static APIVersions: Type = Type {
@@ -73,6 +77,7 @@ pub mod v1 {
             Field { name: B("versions"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("serverAddressByClientCIDRs"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::ServerAddressByClientCIDR)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Condition: Type = Type {
@@ -88,6 +93,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 5, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("message"), number: 6, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5]),
     };
 
     pub static CreateOptions: Type = Type {
@@ -101,6 +107,7 @@ pub mod v1 {
             Field { name: B("fieldManager"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("fieldValidation"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static DeleteOptions: Type = Type {
@@ -117,6 +124,7 @@ pub mod v1 {
             Field { name: B("dryRun"), number: 5, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("ignoreStoreReadErrorWithClusterBreakingPotential"), number: 6, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6]),
     };
 
     pub static FieldSelectorRequirement: Type = Type {
@@ -129,6 +137,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.FieldSelectorOperator"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static GetOptions: Type = Type {
@@ -140,6 +149,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("resourceVersion"), number: 1, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static GroupResource: Type = Type {
@@ -151,6 +161,7 @@ pub mod v1 {
             Field { name: B("group"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("resource"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static GroupVersionForDiscovery: Type = Type {
@@ -162,6 +173,7 @@ pub mod v1 {
             Field { name: B("groupVersion"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("version"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static GroupVersionKind: Type = Type {
@@ -174,6 +186,7 @@ pub mod v1 {
             Field { name: B("version"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("kind"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static GroupVersionResource: Type = Type {
@@ -186,6 +199,7 @@ pub mod v1 {
             Field { name: B("version"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("resource"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static LabelSelector: Type = Type {
@@ -197,6 +211,7 @@ pub mod v1 {
             Field { name: B("matchLabels"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("matchExpressions"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::LabelSelectorRequirement)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static LabelSelectorRequirement: Type = Type {
@@ -209,6 +224,7 @@ pub mod v1 {
             Field { name: B("operator"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.LabelSelectorOperator"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("values"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static List: Type = Type {
@@ -221,6 +237,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::RawExtension, kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ListMeta: Type = Type {
@@ -235,6 +252,7 @@ pub mod v1 {
             Field { name: B("remainingItemCount"), number: 4, flags: Flags(3), shape: T::Int64, extra: None },
             Field { name: B("shardInfo"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::ShardInfo)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ShardedListAndWatch"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ListOptions: Type = Type {
@@ -256,6 +274,7 @@ pub mod v1 {
             Field { name: B("sendInitialEvents"), number: 11, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("shardSelector"), number: 15, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("ShardedListAndWatch"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 2, 3, 5, 7, 8, 9, 4, 6, 10, 11]),
     };
 
     pub static ManagedFieldsEntry: Type = Type {
@@ -272,6 +291,7 @@ pub mod v1 {
             Field { name: B("fieldsV1"), number: 7, flags: Flags(3), shape: T::FieldsV1, extra: None },
             Field { name: B("subresource"), number: 8, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static ObjectMeta: Type = Type {
@@ -296,6 +316,7 @@ pub mod v1 {
             Field { name: B("finalizers"), number: 14, flags: Flags(130), shape: T::List(S(&List { items: T::String, kind: ListKind::Set, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("managedFields"), number: 17, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::ManagedFieldsEntry)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]),
     };
 
     pub static OwnerReference: Type = Type {
@@ -311,6 +332,7 @@ pub mod v1 {
             Field { name: B("controller"), number: 6, flags: Flags(3), shape: T::Bool, extra: None },
             Field { name: B("blockOwnerDeletion"), number: 7, flags: Flags(3), shape: T::Bool, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 0, 4, 5]),
     };
 
     pub static PartialObjectMetadata: Type = Type {
@@ -322,6 +344,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static PartialObjectMetadataList: Type = Type {
@@ -334,6 +357,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::PartialObjectMetadata)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PatchOptions: Type = Type {
@@ -348,6 +372,7 @@ pub mod v1 {
             Field { name: B("fieldManager"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("fieldValidation"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4]),
     };
 
     pub static Preconditions: Type = Type {
@@ -359,6 +384,7 @@ pub mod v1 {
             Field { name: B("uid"), number: 1, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("resourceVersion"), number: 2, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ServerAddressByClientCIDR: Type = Type {
@@ -370,6 +396,7 @@ pub mod v1 {
             Field { name: B("clientCIDR"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("serverAddress"), number: 2, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ShardInfo: Type = Type {
@@ -380,6 +407,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("selector"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Status: Type = Type {
@@ -396,6 +424,7 @@ pub mod v1 {
             Field { name: B("details"), number: 5, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::StatusDetails)), extra: None },
             Field { name: B("code"), number: 6, flags: Flags(2), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6]),
     };
 
     pub static StatusCause: Type = Type {
@@ -408,6 +437,7 @@ pub mod v1 {
             Field { name: B("message"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("field"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static StatusDetails: Type = Type {
@@ -423,6 +453,7 @@ pub mod v1 {
             Field { name: B("causes"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::StatusCause)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("retryAfterSeconds"), number: 5, flags: Flags(2), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 3]),
     };
 
     pub static Table: Type = Type {
@@ -436,6 +467,7 @@ pub mod v1 {
             Field { name: B("columnDefinitions"), number: 0, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::TableColumnDefinition)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("rows"), number: 0, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::TableRow)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[]),
     };
 
     pub static TableColumnDefinition: Type = Type {
@@ -450,6 +482,7 @@ pub mod v1 {
             Field { name: B("description"), number: 0, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("priority"), number: 0, flags: Flags(16), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[]),
     };
 
     pub static TableOptions: Type = Type {
@@ -461,6 +494,7 @@ pub mod v1 {
             Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
             Field { name: B("includeObject"), number: 1, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.IncludeObjectPolicy"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1]),
     };
 
     pub static TableRow: Type = Type {
@@ -473,6 +507,7 @@ pub mod v1 {
             Field { name: B("conditions"), number: 0, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::TableRowCondition)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("object"), number: 0, flags: Flags(2), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[]),
     };
 
     pub static TableRowCondition: Type = Type {
@@ -486,6 +521,7 @@ pub mod v1 {
             Field { name: B("reason"), number: 0, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("message"), number: 0, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[]),
     };
 
     pub static TypeMeta: Type = Type {
@@ -497,6 +533,7 @@ pub mod v1 {
             Field { name: B("kind"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("apiVersion"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static UpdateOptions: Type = Type {
@@ -510,6 +547,7 @@ pub mod v1 {
             Field { name: B("fieldManager"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("fieldValidation"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static WatchEvent: Type = Type {
@@ -521,5 +559,6 @@ pub mod v1 {
             Field { name: B("type"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("object"), number: 2, flags: Flags(16), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

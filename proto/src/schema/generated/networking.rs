@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("pathType"), number: 3, flags: Flags(17), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PathType"), default: Default::None, values: B(&[B("Exact"), B("ImplementationSpecific"), B("Prefix")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("backend"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::networking::v1::IngressBackend)), extra: None },
         ]),
+        by_number: B(&[0, 2, 1]),
     };
 
     pub static HTTPIngressRuleValue: Type = Type {
@@ -27,6 +28,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("paths"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::HTTPIngressPath)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IPAddress: Type = Type {
@@ -39,6 +41,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::networking::v1::IPAddressSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IPAddressList: Type = Type {
@@ -51,6 +54,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IPAddress)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IPAddressSpec: Type = Type {
@@ -61,6 +65,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("parentRef"), number: 1, flags: Flags(19), shape: T::Struct(S(&g::networking::v1::ParentReference)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IPBlock: Type = Type {
@@ -72,6 +77,7 @@ pub mod v1 {
             Field { name: B("cidr"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("except"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Ingress: Type = Type {
@@ -85,6 +91,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::IngressSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::IngressStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static IngressBackend: Type = Type {
@@ -96,6 +103,7 @@ pub mod v1 {
             Field { name: B("service"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::networking::v1::IngressServiceBackend)), extra: None },
             Field { name: B("resource"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::TypedLocalObjectReference)), extra: None },
         ]),
+        by_number: B(&[1, 0]),
     };
 
     pub static IngressClass: Type = Type {
@@ -108,6 +116,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::IngressClassSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressClassList: Type = Type {
@@ -120,6 +129,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IngressClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressClassParametersReference: Type = Type {
@@ -134,6 +144,7 @@ pub mod v1 {
             Field { name: B("scope"), number: 4, flags: Flags(1), shape: T::String, extra: None },
             Field { name: B("namespace"), number: 5, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static IngressClassSpec: Type = Type {
@@ -145,6 +156,7 @@ pub mod v1 {
             Field { name: B("controller"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::networking::v1::IngressClassParametersReference)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static IngressList: Type = Type {
@@ -157,6 +169,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::Ingress)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressLoadBalancerIngress: Type = Type {
@@ -169,6 +182,7 @@ pub mod v1 {
             Field { name: B("hostname"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("ports"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IngressPortStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static IngressLoadBalancerStatus: Type = Type {
@@ -179,6 +193,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("ingress"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IngressLoadBalancerIngress)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressPortStatus: Type = Type {
@@ -191,6 +206,7 @@ pub mod v1 {
             Field { name: B("protocol"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Protocol"), default: Default::None, values: B(&[B("SCTP"), B("TCP"), B("UDP")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("error"), number: 3, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static IngressRule: Type = Type {
@@ -202,6 +218,7 @@ pub mod v1 {
             Field { name: B("host"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("IngressRuleValue"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::networking::v1::IngressRuleValue)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static IngressRuleValue: Type = Type {
@@ -212,6 +229,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("http"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::networking::v1::HTTPIngressRuleValue)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressServiceBackend: Type = Type {
@@ -223,6 +241,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("port"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::ServiceBackendPort)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static IngressSpec: Type = Type {
@@ -236,6 +255,7 @@ pub mod v1 {
             Field { name: B("tls"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IngressTLS)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("rules"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::IngressRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 0]),
     };
 
     pub static IngressStatus: Type = Type {
@@ -246,6 +266,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("loadBalancer"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::IngressLoadBalancerStatus)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressTLS: Type = Type {
@@ -257,6 +278,7 @@ pub mod v1 {
             Field { name: B("hosts"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("secretName"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NetworkPolicy: Type = Type {
@@ -269,6 +291,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::NetworkPolicySpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static NetworkPolicyEgressRule: Type = Type {
@@ -280,6 +303,7 @@ pub mod v1 {
             Field { name: B("ports"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicyPort)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("to"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicyPeer)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NetworkPolicyIngressRule: Type = Type {
@@ -291,6 +315,7 @@ pub mod v1 {
             Field { name: B("ports"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicyPort)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("from"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicyPeer)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static NetworkPolicyList: Type = Type {
@@ -303,6 +328,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicy)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static NetworkPolicyPeer: Type = Type {
@@ -315,6 +341,7 @@ pub mod v1 {
             Field { name: B("namespaceSelector"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::LabelSelector)), extra: None },
             Field { name: B("ipBlock"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::networking::v1::IPBlock)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NetworkPolicyPort: Type = Type {
@@ -327,6 +354,7 @@ pub mod v1 {
             Field { name: B("port"), number: 2, flags: Flags(3), shape: T::IntOrString, extra: None },
             Field { name: B("endPort"), number: 3, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NetworkPolicySpec: Type = Type {
@@ -340,6 +368,7 @@ pub mod v1 {
             Field { name: B("egress"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::NetworkPolicyEgressRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("policyTypes"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: B("v1.PolicyType"), item_values: B(&[B("Egress"), B("Ingress")]) })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ParentReference: Type = Type {
@@ -353,6 +382,7 @@ pub mod v1 {
             Field { name: B("namespace"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("name"), number: 4, flags: Flags(18), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ServiceBackendPort: Type = Type {
@@ -364,6 +394,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("number"), number: 2, flags: Flags(2), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ServiceCIDR: Type = Type {
@@ -377,6 +408,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::ServiceCIDRSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::networking::v1::ServiceCIDRStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ServiceCIDRList: Type = Type {
@@ -389,6 +421,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1::ServiceCIDR)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ServiceCIDRSpec: Type = Type {
@@ -399,6 +432,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("cidrs"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ServiceCIDRStatus: Type = Type {
@@ -409,6 +443,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 }
 
@@ -429,6 +464,7 @@ pub mod v1beta1 {
             Field { name: B("pathType"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.PathType"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("backend"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::networking::v1beta1::IngressBackend)), extra: None },
         ]),
+        by_number: B(&[0, 2, 1]),
     };
 
     pub static HTTPIngressRuleValue: Type = Type {
@@ -439,6 +475,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("paths"), number: 1, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::HTTPIngressPath)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IPAddress: Type = Type {
@@ -451,6 +488,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::networking::v1beta1::IPAddressSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IPAddressList: Type = Type {
@@ -463,6 +501,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IPAddress)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IPAddressSpec: Type = Type {
@@ -473,6 +512,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("parentRef"), number: 1, flags: Flags(19), shape: T::Struct(S(&g::networking::v1beta1::ParentReference)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Ingress: Type = Type {
@@ -486,6 +526,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::IngressSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::IngressStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static IngressBackend: Type = Type {
@@ -498,6 +539,7 @@ pub mod v1beta1 {
             Field { name: B("servicePort"), number: 2, flags: Flags(2), shape: T::IntOrString, extra: None },
             Field { name: B("resource"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::TypedLocalObjectReference)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static IngressClass: Type = Type {
@@ -510,6 +552,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::IngressClassSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressClassList: Type = Type {
@@ -522,6 +565,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IngressClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressClassParametersReference: Type = Type {
@@ -536,6 +580,7 @@ pub mod v1beta1 {
             Field { name: B("scope"), number: 4, flags: Flags(17), shape: T::String, extra: None },
             Field { name: B("namespace"), number: 5, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static IngressClassSpec: Type = Type {
@@ -547,6 +592,7 @@ pub mod v1beta1 {
             Field { name: B("controller"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::networking::v1beta1::IngressClassParametersReference)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static IngressList: Type = Type {
@@ -559,6 +605,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::Ingress)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static IngressLoadBalancerIngress: Type = Type {
@@ -571,6 +618,7 @@ pub mod v1beta1 {
             Field { name: B("hostname"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("ports"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IngressPortStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static IngressLoadBalancerStatus: Type = Type {
@@ -581,6 +629,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("ingress"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IngressLoadBalancerIngress)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressPortStatus: Type = Type {
@@ -593,6 +642,7 @@ pub mod v1beta1 {
             Field { name: B("protocol"), number: 2, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.Protocol"), default: Default::None, values: B(&[B("SCTP"), B("TCP"), B("UDP")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("error"), number: 3, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static IngressRule: Type = Type {
@@ -604,6 +654,7 @@ pub mod v1beta1 {
             Field { name: B("host"), number: 1, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("IngressRuleValue"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::networking::v1beta1::IngressRuleValue)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static IngressRuleValue: Type = Type {
@@ -614,6 +665,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("http"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::networking::v1beta1::HTTPIngressRuleValue)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressSpec: Type = Type {
@@ -627,6 +679,7 @@ pub mod v1beta1 {
             Field { name: B("tls"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IngressTLS)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("rules"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::IngressRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 0]),
     };
 
     pub static IngressStatus: Type = Type {
@@ -637,6 +690,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("loadBalancer"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::IngressLoadBalancerStatus)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static IngressTLS: Type = Type {
@@ -648,6 +702,7 @@ pub mod v1beta1 {
             Field { name: B("hosts"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("secretName"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ParentReference: Type = Type {
@@ -661,6 +716,7 @@ pub mod v1beta1 {
             Field { name: B("namespace"), number: 3, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("name"), number: 4, flags: Flags(18), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ServiceCIDR: Type = Type {
@@ -674,6 +730,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::ServiceCIDRSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::networking::v1beta1::ServiceCIDRStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ServiceCIDRList: Type = Type {
@@ -686,6 +743,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::networking::v1beta1::ServiceCIDR)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ServiceCIDRSpec: Type = Type {
@@ -696,6 +754,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("cidrs"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ServiceCIDRStatus: Type = Type {
@@ -706,5 +765,6 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 }

@@ -15,6 +15,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("podFixed"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: B("v1.ResourceList"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static RuntimeClass: Type = Type {
@@ -29,6 +30,7 @@ pub mod v1 {
             Field { name: B("overhead"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::node::v1::Overhead)), extra: None },
             Field { name: B("scheduling"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::node::v1::Scheduling)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4]),
     };
 
     pub static RuntimeClassList: Type = Type {
@@ -41,6 +43,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::node::v1::RuntimeClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static Scheduling: Type = Type {
@@ -52,5 +55,6 @@ pub mod v1 {
             Field { name: B("nodeSelector"), number: 1, flags: Flags(34), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
             Field { name: B("tolerations"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::Toleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }

@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("deleteOptions"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::meta::v1::DeleteOptions)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodDisruptionBudget: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::policy::v1::PodDisruptionBudgetSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::policy::v1::PodDisruptionBudgetStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static PodDisruptionBudgetList: Type = Type {
@@ -42,6 +44,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::policy::v1::PodDisruptionBudget)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PodDisruptionBudgetSpec: Type = Type {
@@ -55,6 +58,7 @@ pub mod v1 {
             Field { name: B("maxUnavailable"), number: 3, flags: Flags(3), shape: T::IntOrString, extra: None },
             Field { name: B("unhealthyPodEvictionPolicy"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.UnhealthyPodEvictionPolicyType"), default: Default::None, values: B(&[B("AlwaysAllow"), B("IfHealthyBudget")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static PodDisruptionBudgetStatus: Type = Type {
@@ -71,5 +75,6 @@ pub mod v1 {
             Field { name: B("expectedPods"), number: 6, flags: Flags(0), shape: T::Int32, extra: None },
             Field { name: B("conditions"), number: 7, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 }

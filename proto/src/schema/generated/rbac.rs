@@ -15,6 +15,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("clusterRoleSelectors"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::LabelSelector)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ClusterRole: Type = Type {
@@ -28,6 +29,7 @@ pub mod v1 {
             Field { name: B("rules"), number: 2, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::PolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("aggregationRule"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::rbac::v1::AggregationRule)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ClusterRoleBinding: Type = Type {
@@ -41,6 +43,7 @@ pub mod v1 {
             Field { name: B("subjects"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::Subject)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("roleRef"), number: 3, flags: Flags(16), shape: T::Struct(S(&g::rbac::v1::RoleRef)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ClusterRoleBindingList: Type = Type {
@@ -53,6 +56,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::ClusterRoleBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ClusterRoleList: Type = Type {
@@ -65,6 +69,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::ClusterRole)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static PolicyRule: Type = Type {
@@ -79,6 +84,7 @@ pub mod v1 {
             Field { name: B("resourceNames"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("nonResourceURLs"), number: 5, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static Role: Type = Type {
@@ -91,6 +97,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("rules"), number: 2, flags: Flags(0), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::PolicyRule)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static RoleBinding: Type = Type {
@@ -104,6 +111,7 @@ pub mod v1 {
             Field { name: B("subjects"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::Subject)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("roleRef"), number: 3, flags: Flags(16), shape: T::Struct(S(&g::rbac::v1::RoleRef)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static RoleBindingList: Type = Type {
@@ -116,6 +124,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::RoleBinding)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static RoleList: Type = Type {
@@ -128,6 +137,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::rbac::v1::Role)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static RoleRef: Type = Type {
@@ -140,6 +150,7 @@ pub mod v1 {
             Field { name: B("kind"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("name"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static Subject: Type = Type {
@@ -153,5 +164,6 @@ pub mod v1 {
             Field { name: B("name"), number: 3, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("namespace"), number: 4, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 }

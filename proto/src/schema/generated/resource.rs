@@ -21,6 +21,7 @@ pub mod v1 {
             Field { name: B("data"), number: 5, flags: Flags(3), shape: T::RawExtension, extra: None },
             Field { name: B("networkData"), number: 6, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::NetworkDeviceData)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 6, 3]),
     };
 
     pub static AllocationResult: Type = Type {
@@ -33,6 +34,7 @@ pub mod v1 {
             Field { name: B("nodeSelector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSelector)), extra: None },
             Field { name: B("allocationTimestamp"), number: 5, flags: Flags(3), shape: T::Time, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceBindingConditions,DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CELDeviceSelector: Type = Type {
@@ -43,6 +45,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CapacityRequestPolicy: Type = Type {
@@ -55,6 +58,7 @@ pub mod v1 {
             Field { name: B("validValues"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Quantity, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("validRange"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::CapacityRequestPolicyRange)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequestPolicyRange: Type = Type {
@@ -67,6 +71,7 @@ pub mod v1 {
             Field { name: B("max"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("step"), number: 3, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequirements: Type = Type {
@@ -77,6 +82,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.QualifiedName") })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Counter: Type = Type {
@@ -87,6 +93,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CounterSet: Type = Type {
@@ -98,6 +105,7 @@ pub mod v1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Device: Type = Type {
@@ -120,6 +128,7 @@ pub mod v1 {
             Field { name: B("allowMultipleAllocations"), number: 12, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("nodeAllocatableResourceMappings"), number: 13, flags: Flags(2), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1::NodeAllocatableResourceMapping)), nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRANodeAllocatableResources"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
     };
 
     pub static DeviceAllocationConfiguration: Type = Type {
@@ -132,6 +141,7 @@ pub mod v1 {
             Field { name: B("requests"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 3, flags: Flags(8), shape: T::Struct(S(&g::resource::v1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceAllocationResult: Type = Type {
@@ -143,6 +153,7 @@ pub mod v1 {
             Field { name: B("results"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceRequestAllocationResult)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceAllocationConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceAttribute: Type = Type {
@@ -160,6 +171,7 @@ pub mod v1 {
             Field { name: B("strings"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
             Field { name: B("versions"), number: 9, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static DeviceCapacity: Type = Type {
@@ -171,6 +183,7 @@ pub mod v1 {
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
             Field { name: B("requestPolicy"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::CapacityRequestPolicy)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClaim: Type = Type {
@@ -183,6 +196,7 @@ pub mod v1 {
             Field { name: B("constraints"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceConstraint)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceClaimConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceClaimConfiguration: Type = Type {
@@ -194,6 +208,7 @@ pub mod v1 {
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::resource::v1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClass: Type = Type {
@@ -206,6 +221,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1::DeviceClassSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassConfiguration: Type = Type {
@@ -216,6 +232,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("DeviceConfiguration"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::resource::v1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceClassList: Type = Type {
@@ -228,6 +245,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassSpec: Type = Type {
@@ -240,6 +258,7 @@ pub mod v1 {
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceClassConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extendedResourceName"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAExtendedResource"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceConfiguration: Type = Type {
@@ -250,6 +269,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("opaque"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::OpaqueDeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceConstraint: Type = Type {
@@ -262,6 +282,7 @@ pub mod v1 {
             Field { name: B("matchAttribute"), number: 2, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("distinctAttribute"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceCounterConsumption: Type = Type {
@@ -273,6 +294,7 @@ pub mod v1 {
             Field { name: B("counterSet"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceRequest: Type = Type {
@@ -285,6 +307,7 @@ pub mod v1 {
             Field { name: B("exactly"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::ExactDeviceRequest)), extra: None },
             Field { name: B("firstAvailable"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceSubRequest)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPrioritizedList"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceRequestAllocationResult: Type = Type {
@@ -304,6 +327,7 @@ pub mod v1 {
             Field { name: B("shareID"), number: 9, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("consumedCapacity"), number: 10, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1.QualifiedName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static DeviceSelector: Type = Type {
@@ -314,6 +338,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("cel"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::CELDeviceSelector)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceSubRequest: Type = Type {
@@ -330,6 +355,7 @@ pub mod v1 {
             Field { name: B("tolerations"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static DeviceTaint: Type = Type {
@@ -343,6 +369,7 @@ pub mod v1 {
             Field { name: B("effect"), number: 3, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("timeAdded"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static DeviceToleration: Type = Type {
@@ -357,6 +384,7 @@ pub mod v1 {
             Field { name: B("effect"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("tolerationSeconds"), number: 5, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ExactDeviceRequest: Type = Type {
@@ -373,6 +401,7 @@ pub mod v1 {
             Field { name: B("tolerations"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::resource::v1::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static NetworkDeviceData: Type = Type {
@@ -385,6 +414,7 @@ pub mod v1 {
             Field { name: B("ips"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("hardwareAddress"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NodeAllocatableResourceMapping: Type = Type {
@@ -396,6 +426,7 @@ pub mod v1 {
             Field { name: B("capacityKey"), number: 1, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.QualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("allocationMultiplier"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static OpaqueDeviceConfiguration: Type = Type {
@@ -407,6 +438,7 @@ pub mod v1 {
             Field { name: B("driver"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 2, flags: Flags(16), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceClaim: Type = Type {
@@ -420,6 +452,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1::ResourceClaimSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::resource::v1::ResourceClaimStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ResourceClaimConsumerReference: Type = Type {
@@ -433,6 +466,7 @@ pub mod v1 {
             Field { name: B("name"), number: 4, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("uid"), number: 5, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ResourceClaimList: Type = Type {
@@ -445,6 +479,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::ResourceClaim)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimSpec: Type = Type {
@@ -455,6 +490,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("devices"), number: 1, flags: Flags(0), shape: T::Struct(S(&g::resource::v1::DeviceClaim)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ResourceClaimStatus: Type = Type {
@@ -467,6 +503,7 @@ pub mod v1 {
             Field { name: B("reservedFor"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::ResourceClaimConsumerReference)), kind: ListKind::Map, keys: B(&[B("uid")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("uid") })) },
             Field { name: B("devices"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::AllocatedDeviceStatus)), kind: ListKind::Map, keys: B(&[B("driver"), B("device"), B("pool"), B("shareID")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceClaimTemplate: Type = Type {
@@ -479,6 +516,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1::ResourceClaimTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateList: Type = Type {
@@ -491,6 +529,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::ResourceClaimTemplate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateSpec: Type = Type {
@@ -502,6 +541,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1::ResourceClaimSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourcePool: Type = Type {
@@ -514,6 +554,7 @@ pub mod v1 {
             Field { name: B("generation"), number: 2, flags: Flags(16), shape: T::Int64, extra: None },
             Field { name: B("resourceSliceCount"), number: 3, flags: Flags(16), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceSlice: Type = Type {
@@ -526,6 +567,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1::ResourceSliceSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceList: Type = Type {
@@ -538,6 +580,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::ResourceSlice)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceSpec: Type = Type {
@@ -555,6 +598,7 @@ pub mod v1 {
             Field { name: B("perDeviceNodeSelection"), number: 7, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
             Field { name: B("sharedCounters"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1::CounterSet)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 }
 
@@ -576,6 +620,7 @@ pub mod v1alpha3 {
             Field { name: B("effect"), number: 3, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1alpha3.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("timeAdded"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static DeviceTaintRule: Type = Type {
@@ -589,6 +634,7 @@ pub mod v1alpha3 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1alpha3::DeviceTaintRuleSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::resource::v1alpha3::DeviceTaintRuleStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static DeviceTaintRuleList: Type = Type {
@@ -601,6 +647,7 @@ pub mod v1alpha3 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1alpha3::DeviceTaintRule)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceTaintRuleSpec: Type = Type {
@@ -612,6 +659,7 @@ pub mod v1alpha3 {
             Field { name: B("deviceSelector"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1alpha3::DeviceTaintSelector)), extra: None },
             Field { name: B("taint"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::resource::v1alpha3::DeviceTaint)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceTaintRuleStatus: Type = Type {
@@ -622,6 +670,7 @@ pub mod v1alpha3 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceTaintSelector: Type = Type {
@@ -634,6 +683,7 @@ pub mod v1alpha3 {
             Field { name: B("pool"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("device"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static PoolStatus: Type = Type {
@@ -653,6 +703,7 @@ pub mod v1alpha3 {
             Field { name: B("nodeName"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("validationError"), number: 10, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 8, 4, 5, 6, 7, 3, 2, 9]),
     };
 
     pub static ResourcePoolStatusRequest: Type = Type {
@@ -666,6 +717,7 @@ pub mod v1alpha3 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1alpha3::ResourcePoolStatusRequestSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::resource::v1alpha3::ResourcePoolStatusRequestStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ResourcePoolStatusRequestList: Type = Type {
@@ -678,6 +730,7 @@ pub mod v1alpha3 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1alpha3::ResourcePoolStatusRequest)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourcePoolStatusRequestSpec: Type = Type {
@@ -690,6 +743,7 @@ pub mod v1alpha3 {
             Field { name: B("poolName"), number: 2, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("limit"), number: 3, flags: Flags(3), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::Int(100), values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourcePoolStatusRequestStatus: Type = Type {
@@ -702,6 +756,7 @@ pub mod v1alpha3 {
             Field { name: B("pools"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1alpha3::PoolStatus)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("conditions"), number: 3, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[1, 2, 0]),
     };
 }
 
@@ -726,6 +781,7 @@ pub mod v1beta1 {
             Field { name: B("data"), number: 5, flags: Flags(3), shape: T::RawExtension, extra: None },
             Field { name: B("networkData"), number: 6, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::NetworkDeviceData)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 6, 3]),
     };
 
     pub static AllocationResult: Type = Type {
@@ -738,6 +794,7 @@ pub mod v1beta1 {
             Field { name: B("nodeSelector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSelector)), extra: None },
             Field { name: B("allocationTimestamp"), number: 5, flags: Flags(3), shape: T::Time, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceBindingConditions,DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static BasicDevice: Type = Type {
@@ -759,6 +816,7 @@ pub mod v1beta1 {
             Field { name: B("allowMultipleAllocations"), number: 11, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("nodeAllocatableResourceMappings"), number: 12, flags: Flags(2), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta1::NodeAllocatableResourceMapping)), nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRANodeAllocatableResources"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
     };
 
     pub static CELDeviceSelector: Type = Type {
@@ -769,6 +827,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CapacityRequestPolicy: Type = Type {
@@ -781,6 +840,7 @@ pub mod v1beta1 {
             Field { name: B("validValues"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Quantity, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("validRange"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::CapacityRequestPolicyRange)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequestPolicyRange: Type = Type {
@@ -793,6 +853,7 @@ pub mod v1beta1 {
             Field { name: B("max"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("step"), number: 3, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequirements: Type = Type {
@@ -803,6 +864,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1beta1.QualifiedName") })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Counter: Type = Type {
@@ -813,6 +875,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CounterSet: Type = Type {
@@ -824,6 +887,7 @@ pub mod v1beta1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta1::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Device: Type = Type {
@@ -835,6 +899,7 @@ pub mod v1beta1 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("basic"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::BasicDevice)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceAllocationConfiguration: Type = Type {
@@ -847,6 +912,7 @@ pub mod v1beta1 {
             Field { name: B("requests"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 3, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceAllocationResult: Type = Type {
@@ -858,6 +924,7 @@ pub mod v1beta1 {
             Field { name: B("results"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceRequestAllocationResult)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceAllocationConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceAttribute: Type = Type {
@@ -875,6 +942,7 @@ pub mod v1beta1 {
             Field { name: B("strings"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
             Field { name: B("versions"), number: 9, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static DeviceCapacity: Type = Type {
@@ -886,6 +954,7 @@ pub mod v1beta1 {
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
             Field { name: B("requestPolicy"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::CapacityRequestPolicy)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClaim: Type = Type {
@@ -898,6 +967,7 @@ pub mod v1beta1 {
             Field { name: B("constraints"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceConstraint)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceClaimConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceClaimConfiguration: Type = Type {
@@ -909,6 +979,7 @@ pub mod v1beta1 {
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClass: Type = Type {
@@ -921,6 +992,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta1::DeviceClassSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassConfiguration: Type = Type {
@@ -931,6 +1003,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("DeviceConfiguration"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta1::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceClassList: Type = Type {
@@ -943,6 +1016,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassSpec: Type = Type {
@@ -955,6 +1029,7 @@ pub mod v1beta1 {
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceClassConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extendedResourceName"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAExtendedResource"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceConfiguration: Type = Type {
@@ -965,6 +1040,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("opaque"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::OpaqueDeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceConstraint: Type = Type {
@@ -977,6 +1053,7 @@ pub mod v1beta1 {
             Field { name: B("matchAttribute"), number: 2, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("distinctAttribute"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceCounterConsumption: Type = Type {
@@ -988,6 +1065,7 @@ pub mod v1beta1 {
             Field { name: B("counterSet"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta1::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceRequest: Type = Type {
@@ -1006,6 +1084,7 @@ pub mod v1beta1 {
             Field { name: B("tolerations"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 9, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8]),
     };
 
     pub static DeviceRequestAllocationResult: Type = Type {
@@ -1025,6 +1104,7 @@ pub mod v1beta1 {
             Field { name: B("shareID"), number: 9, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("consumedCapacity"), number: 10, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1beta1.QualifiedName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static DeviceSelector: Type = Type {
@@ -1035,6 +1115,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("cel"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::CELDeviceSelector)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceSubRequest: Type = Type {
@@ -1051,6 +1132,7 @@ pub mod v1beta1 {
             Field { name: B("tolerations"), number: 7, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 8, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta1::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static DeviceTaint: Type = Type {
@@ -1064,6 +1146,7 @@ pub mod v1beta1 {
             Field { name: B("effect"), number: 3, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("timeAdded"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static DeviceToleration: Type = Type {
@@ -1078,6 +1161,7 @@ pub mod v1beta1 {
             Field { name: B("effect"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("tolerationSeconds"), number: 5, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static NetworkDeviceData: Type = Type {
@@ -1090,6 +1174,7 @@ pub mod v1beta1 {
             Field { name: B("ips"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("hardwareAddress"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NodeAllocatableResourceMapping: Type = Type {
@@ -1101,6 +1186,7 @@ pub mod v1beta1 {
             Field { name: B("capacityKey"), number: 1, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.QualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("allocationMultiplier"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static OpaqueDeviceConfiguration: Type = Type {
@@ -1112,6 +1198,7 @@ pub mod v1beta1 {
             Field { name: B("driver"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 2, flags: Flags(16), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceClaim: Type = Type {
@@ -1125,6 +1212,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta1::ResourceClaimSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::resource::v1beta1::ResourceClaimStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ResourceClaimConsumerReference: Type = Type {
@@ -1138,6 +1226,7 @@ pub mod v1beta1 {
             Field { name: B("name"), number: 4, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("uid"), number: 5, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ResourceClaimList: Type = Type {
@@ -1150,6 +1239,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::ResourceClaim)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimSpec: Type = Type {
@@ -1160,6 +1250,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("devices"), number: 1, flags: Flags(0), shape: T::Struct(S(&g::resource::v1beta1::DeviceClaim)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ResourceClaimStatus: Type = Type {
@@ -1172,6 +1263,7 @@ pub mod v1beta1 {
             Field { name: B("reservedFor"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::ResourceClaimConsumerReference)), kind: ListKind::Map, keys: B(&[B("uid")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("uid") })) },
             Field { name: B("devices"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::AllocatedDeviceStatus)), kind: ListKind::Map, keys: B(&[B("driver"), B("device"), B("pool"), B("shareID")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceClaimTemplate: Type = Type {
@@ -1184,6 +1276,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta1::ResourceClaimTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateList: Type = Type {
@@ -1196,6 +1289,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::ResourceClaimTemplate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateSpec: Type = Type {
@@ -1207,6 +1301,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta1::ResourceClaimSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourcePool: Type = Type {
@@ -1219,6 +1314,7 @@ pub mod v1beta1 {
             Field { name: B("generation"), number: 2, flags: Flags(16), shape: T::Int64, extra: None },
             Field { name: B("resourceSliceCount"), number: 3, flags: Flags(16), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceSlice: Type = Type {
@@ -1231,6 +1327,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta1::ResourceSliceSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceList: Type = Type {
@@ -1243,6 +1340,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::ResourceSlice)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceSpec: Type = Type {
@@ -1260,6 +1358,7 @@ pub mod v1beta1 {
             Field { name: B("perDeviceNodeSelection"), number: 7, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
             Field { name: B("sharedCounters"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta1::CounterSet)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 }
 
@@ -1284,6 +1383,7 @@ pub mod v1beta2 {
             Field { name: B("data"), number: 5, flags: Flags(3), shape: T::RawExtension, extra: None },
             Field { name: B("networkData"), number: 6, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::NetworkDeviceData)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 4, 5, 6, 3]),
     };
 
     pub static AllocationResult: Type = Type {
@@ -1296,6 +1396,7 @@ pub mod v1beta2 {
             Field { name: B("nodeSelector"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::core::v1::NodeSelector)), extra: None },
             Field { name: B("allocationTimestamp"), number: 5, flags: Flags(3), shape: T::Time, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceBindingConditions,DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CELDeviceSelector: Type = Type {
@@ -1306,6 +1407,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("expression"), number: 1, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CapacityRequestPolicy: Type = Type {
@@ -1318,6 +1420,7 @@ pub mod v1beta2 {
             Field { name: B("validValues"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Quantity, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("validRange"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::CapacityRequestPolicyRange)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequestPolicyRange: Type = Type {
@@ -1330,6 +1433,7 @@ pub mod v1beta2 {
             Field { name: B("max"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("step"), number: 3, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static CapacityRequirements: Type = Type {
@@ -1340,6 +1444,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1beta2.QualifiedName") })), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static Counter: Type = Type {
@@ -1350,6 +1455,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CounterSet: Type = Type {
@@ -1361,6 +1467,7 @@ pub mod v1beta2 {
             Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta2::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static Device: Type = Type {
@@ -1383,6 +1490,7 @@ pub mod v1beta2 {
             Field { name: B("allowMultipleAllocations"), number: 12, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("nodeAllocatableResourceMappings"), number: 13, flags: Flags(2), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta2::NodeAllocatableResourceMapping)), nullable: false, key_go_type: B("v1.ResourceName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRANodeAllocatableResources"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
     };
 
     pub static DeviceAllocationConfiguration: Type = Type {
@@ -1395,6 +1503,7 @@ pub mod v1beta2 {
             Field { name: B("requests"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 3, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta2::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceAllocationResult: Type = Type {
@@ -1406,6 +1515,7 @@ pub mod v1beta2 {
             Field { name: B("results"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceRequestAllocationResult)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceAllocationConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceAttribute: Type = Type {
@@ -1423,6 +1533,7 @@ pub mod v1beta2 {
             Field { name: B("strings"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
             Field { name: B("versions"), number: 9, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAListTypeAttributes"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 
     pub static DeviceCapacity: Type = Type {
@@ -1434,6 +1545,7 @@ pub mod v1beta2 {
             Field { name: B("value"), number: 1, flags: Flags(16), shape: T::Quantity, extra: None },
             Field { name: B("requestPolicy"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::CapacityRequestPolicy)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClaim: Type = Type {
@@ -1446,6 +1558,7 @@ pub mod v1beta2 {
             Field { name: B("constraints"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceConstraint)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("config"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceClaimConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceClaimConfiguration: Type = Type {
@@ -1457,6 +1570,7 @@ pub mod v1beta2 {
             Field { name: B("requests"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("DeviceConfiguration"), number: 2, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta2::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceClass: Type = Type {
@@ -1469,6 +1583,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::DeviceClassSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassConfiguration: Type = Type {
@@ -1479,6 +1594,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("DeviceConfiguration"), number: 1, flags: Flags(8), shape: T::Struct(S(&g::resource::v1beta2::DeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceClassList: Type = Type {
@@ -1491,6 +1607,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceClassSpec: Type = Type {
@@ -1503,6 +1620,7 @@ pub mod v1beta2 {
             Field { name: B("config"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceClassConfiguration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("extendedResourceName"), number: 4, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAExtendedResource"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceConfiguration: Type = Type {
@@ -1513,6 +1631,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("opaque"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::OpaqueDeviceConfiguration)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceConstraint: Type = Type {
@@ -1525,6 +1644,7 @@ pub mod v1beta2 {
             Field { name: B("matchAttribute"), number: 2, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta2.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("distinctAttribute"), number: 3, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta2.FullyQualifiedName"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceCounterConsumption: Type = Type {
@@ -1536,6 +1656,7 @@ pub mod v1beta2 {
             Field { name: B("counterSet"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("counters"), number: 2, flags: Flags(18), shape: T::Map(S(&Map { values: T::Struct(S(&g::resource::v1beta2::Counter)), nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceRequest: Type = Type {
@@ -1548,6 +1669,7 @@ pub mod v1beta2 {
             Field { name: B("exactly"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::ExactDeviceRequest)), extra: None },
             Field { name: B("firstAvailable"), number: 3, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceSubRequest)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPrioritizedList"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceRequestAllocationResult: Type = Type {
@@ -1567,6 +1689,7 @@ pub mod v1beta2 {
             Field { name: B("shareID"), number: 9, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
             Field { name: B("consumedCapacity"), number: 10, flags: Flags(2), shape: T::Map(S(&Map { values: T::Quantity, nullable: false, key_go_type: B("v1beta2.QualifiedName") })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
     };
 
     pub static DeviceSelector: Type = Type {
@@ -1577,6 +1700,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("cel"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::CELDeviceSelector)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceSubRequest: Type = Type {
@@ -1593,6 +1717,7 @@ pub mod v1beta2 {
             Field { name: B("tolerations"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static DeviceTaint: Type = Type {
@@ -1606,6 +1731,7 @@ pub mod v1beta2 {
             Field { name: B("effect"), number: 3, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta2.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("timeAdded"), number: 4, flags: Flags(3), shape: T::Time, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static DeviceTaintRule: Type = Type {
@@ -1619,6 +1745,7 @@ pub mod v1beta2 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::DeviceTaintRuleSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::resource::v1beta2::DeviceTaintRuleStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static DeviceTaintRuleList: Type = Type {
@@ -1631,6 +1758,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceTaintRule)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static DeviceTaintRuleSpec: Type = Type {
@@ -1642,6 +1770,7 @@ pub mod v1beta2 {
             Field { name: B("deviceSelector"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::DeviceTaintSelector)), extra: None },
             Field { name: B("taint"), number: 2, flags: Flags(18), shape: T::Struct(S(&g::resource::v1beta2::DeviceTaint)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static DeviceTaintRuleStatus: Type = Type {
@@ -1652,6 +1781,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static DeviceTaintSelector: Type = Type {
@@ -1664,6 +1794,7 @@ pub mod v1beta2 {
             Field { name: B("pool"), number: 3, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("device"), number: 4, flags: Flags(3), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static DeviceToleration: Type = Type {
@@ -1678,6 +1809,7 @@ pub mod v1beta2 {
             Field { name: B("effect"), number: 4, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta2.DeviceTaintEffect"), default: Default::None, values: B(&[B("NoExecute"), B("NoSchedule"), B("None")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("tolerationSeconds"), number: 5, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4]),
     };
 
     pub static ExactDeviceRequest: Type = Type {
@@ -1694,6 +1826,7 @@ pub mod v1beta2 {
             Field { name: B("tolerations"), number: 6, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::DeviceToleration)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRADeviceTaints"), merge_key: NO_NAME })) },
             Field { name: B("capacity"), number: 7, flags: Flags(3), shape: T::Struct(S(&g::resource::v1beta2::CapacityRequirements)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAConsumableCapacity"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
     };
 
     pub static NetworkDeviceData: Type = Type {
@@ -1706,6 +1839,7 @@ pub mod v1beta2 {
             Field { name: B("ips"), number: 2, flags: Flags(2), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("hardwareAddress"), number: 3, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static NodeAllocatableResourceMapping: Type = Type {
@@ -1717,6 +1851,7 @@ pub mod v1beta2 {
             Field { name: B("capacityKey"), number: 1, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta2.QualifiedName"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("allocationMultiplier"), number: 2, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static OpaqueDeviceConfiguration: Type = Type {
@@ -1728,6 +1863,7 @@ pub mod v1beta2 {
             Field { name: B("driver"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 2, flags: Flags(16), shape: T::RawExtension, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourceClaim: Type = Type {
@@ -1741,6 +1877,7 @@ pub mod v1beta2 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::ResourceClaimSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::resource::v1beta2::ResourceClaimStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static ResourceClaimConsumerReference: Type = Type {
@@ -1754,6 +1891,7 @@ pub mod v1beta2 {
             Field { name: B("name"), number: 4, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("uid"), number: 5, flags: Flags(16), shape: T::String, extra: Some(S(&Extra { go_type: B("types.UID"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static ResourceClaimList: Type = Type {
@@ -1766,6 +1904,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::ResourceClaim)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimSpec: Type = Type {
@@ -1776,6 +1915,7 @@ pub mod v1beta2 {
         fields: B(&[
             Field { name: B("devices"), number: 1, flags: Flags(0), shape: T::Struct(S(&g::resource::v1beta2::DeviceClaim)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static ResourceClaimStatus: Type = Type {
@@ -1788,6 +1928,7 @@ pub mod v1beta2 {
             Field { name: B("reservedFor"), number: 2, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::ResourceClaimConsumerReference)), kind: ListKind::Map, keys: B(&[B("uid")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("uid") })) },
             Field { name: B("devices"), number: 4, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::AllocatedDeviceStatus)), kind: ListKind::Map, keys: B(&[B("driver"), B("device"), B("pool"), B("shareID")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAResourceClaimDeviceStatus"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceClaimTemplate: Type = Type {
@@ -1800,6 +1941,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::ResourceClaimTemplateSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateList: Type = Type {
@@ -1812,6 +1954,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::ResourceClaimTemplate)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceClaimTemplateSpec: Type = Type {
@@ -1823,6 +1966,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::ResourceClaimSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static ResourcePool: Type = Type {
@@ -1835,6 +1979,7 @@ pub mod v1beta2 {
             Field { name: B("generation"), number: 2, flags: Flags(16), shape: T::Int64, extra: None },
             Field { name: B("resourceSliceCount"), number: 3, flags: Flags(16), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static ResourceSlice: Type = Type {
@@ -1847,6 +1992,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::resource::v1beta2::ResourceSliceSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceList: Type = Type {
@@ -1859,6 +2005,7 @@ pub mod v1beta2 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::ResourceSlice)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static ResourceSliceSpec: Type = Type {
@@ -1876,5 +2023,6 @@ pub mod v1beta2 {
             Field { name: B("perDeviceNodeSelection"), number: 7, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
             Field { name: B("sharedCounters"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::resource::v1beta2::CounterSet)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAPartitionableDevices"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7]),
     };
 }

@@ -20,6 +20,7 @@ pub mod v1 {
             Field { name: B("description"), number: 4, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("preemptionPolicy"), number: 5, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.PreemptionPolicy"), default: Default::None, values: B(&[B("Never"), B("PreemptLowerPriority")]), gate: NO_NAME, merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5]),
     };
 
     pub static PriorityClassList: Type = Type {
@@ -32,5 +33,241 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1::PriorityClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
+    };
+}
+
+pub mod v1alpha2 {
+    use crate::schema::generated as g;
+    use crate::schema::generated::{B, NO_NAME, NO_NAMES, S};
+    use crate::schema::{Default, Extra, Field, Flags, List, ListKind, Map, Shape as T, Type, Unknown};
+
+    const PACKAGE: &str = "k8s.io/api/scheduling/v1alpha2";
+
+    pub static BasicSchedulingPolicy: Type = Type {
+        name: B("BasicSchedulingPolicy"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+        ]),
+        by_number: B(&[]),
+    };
+
+    pub static GangSchedulingPolicy: Type = Type {
+        name: B("GangSchedulingPolicy"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("minCount"), number: 1, flags: Flags(16), shape: T::Int32, extra: None },
+        ]),
+        by_number: B(&[0]),
+    };
+
+    pub static PodGroup: Type = Type {
+        name: B("PodGroup"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
+            Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
+            Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupSpec)), extra: None },
+            Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupStatus)), extra: None },
+        ]),
+        by_number: B(&[1, 2, 3]),
+    };
+
+    pub static PodGroupList: Type = Type {
+        name: B("PodGroupList"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
+            Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
+            Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::PodGroup)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
+        ]),
+        by_number: B(&[1, 2]),
+    };
+
+    pub static PodGroupResourceClaim: Type = Type {
+        name: B("PodGroupResourceClaim"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
+            Field { name: B("resourceClaimName"), number: 2, flags: Flags(3), shape: T::String, extra: None },
+            Field { name: B("resourceClaimTemplateName"), number: 3, flags: Flags(3), shape: T::String, extra: None },
+        ]),
+        by_number: B(&[0, 1, 2]),
+    };
+
+    pub static PodGroupResourceClaimStatus: Type = Type {
+        name: B("PodGroupResourceClaimStatus"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
+            Field { name: B("resourceClaimName"), number: 2, flags: Flags(3), shape: T::String, extra: None },
+        ]),
+        by_number: B(&[0, 1]),
+    };
+
+    pub static PodGroupSchedulingConstraints: Type = Type {
+        name: B("PodGroupSchedulingConstraints"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("topology"), number: 1, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::TopologyConstraint)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
+        ]),
+        by_number: B(&[0]),
+    };
+
+    pub static PodGroupSchedulingPolicy: Type = Type {
+        name: B("PodGroupSchedulingPolicy"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("basic"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::scheduling::v1alpha2::BasicSchedulingPolicy)), extra: None },
+            Field { name: B("gang"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::scheduling::v1alpha2::GangSchedulingPolicy)), extra: None },
+        ]),
+        by_number: B(&[0, 1]),
+    };
+
+    pub static PodGroupSpec: Type = Type {
+        name: B("PodGroupSpec"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("podGroupTemplateRef"), number: 1, flags: Flags(1), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupTemplateReference)), extra: None },
+            Field { name: B("schedulingPolicy"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupSchedulingPolicy)), extra: None },
+            Field { name: B("schedulingConstraints"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupSchedulingConstraints)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("TopologyAwareWorkloadScheduling"), merge_key: NO_NAME })) },
+            Field { name: B("resourceClaims"), number: 4, flags: Flags(642), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::PodGroupResourceClaim)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAWorkloadResourceClaims"), merge_key: B("name") })) },
+            Field { name: B("disruptionMode"), number: 5, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1alpha2.DisruptionMode"), default: Default::String(B("Pod")), values: B(&[B("Pod"), B("PodGroup")]), gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+            Field { name: B("priorityClassName"), number: 6, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+            Field { name: B("priority"), number: 7, flags: Flags(3), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+        ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
+    };
+
+    pub static PodGroupStatus: Type = Type {
+        name: B("PodGroupStatus"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
+            Field { name: B("resourceClaimStatuses"), number: 2, flags: Flags(642), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::PodGroupResourceClaimStatus)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAWorkloadResourceClaims"), merge_key: B("name") })) },
+        ]),
+        by_number: B(&[0, 1]),
+    };
+
+    pub static PodGroupTemplate: Type = Type {
+        name: B("PodGroupTemplate"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("name"), number: 1, flags: Flags(16), shape: T::String, extra: None },
+            Field { name: B("schedulingPolicy"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupSchedulingPolicy)), extra: None },
+            Field { name: B("schedulingConstraints"), number: 3, flags: Flags(1), shape: T::Struct(S(&g::scheduling::v1alpha2::PodGroupSchedulingConstraints)), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("TopologyAwareWorkloadScheduling"), merge_key: NO_NAME })) },
+            Field { name: B("resourceClaims"), number: 4, flags: Flags(642), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::PodGroupResourceClaim)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("DRAWorkloadResourceClaims"), merge_key: B("name") })) },
+            Field { name: B("disruptionMode"), number: 5, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1alpha2.DisruptionMode"), default: Default::None, values: B(&[B("Pod"), B("PodGroup")]), gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+            Field { name: B("priorityClassName"), number: 6, flags: Flags(2), shape: T::String, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+            Field { name: B("priority"), number: 7, flags: Flags(3), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("WorkloadAwarePreemption"), merge_key: NO_NAME })) },
+        ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6]),
+    };
+
+    pub static PodGroupTemplateReference: Type = Type {
+        name: B("PodGroupTemplateReference"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("workload"), number: 1, flags: Flags(1), shape: T::Struct(S(&g::scheduling::v1alpha2::WorkloadPodGroupTemplateReference)), extra: None },
+        ]),
+        by_number: B(&[0]),
+    };
+
+    pub static TopologyConstraint: Type = Type {
+        name: B("TopologyConstraint"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("key"), number: 1, flags: Flags(16), shape: T::String, extra: None },
+        ]),
+        by_number: B(&[0]),
+    };
+
+    pub static TypedLocalObjectReference: Type = Type {
+        name: B("TypedLocalObjectReference"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("apiGroup"), number: 1, flags: Flags(2), shape: T::String, extra: None },
+            Field { name: B("kind"), number: 2, flags: Flags(16), shape: T::String, extra: None },
+            Field { name: B("name"), number: 3, flags: Flags(16), shape: T::String, extra: None },
+        ]),
+        by_number: B(&[0, 1, 2]),
+    };
+
+    pub static Workload: Type = Type {
+        name: B("Workload"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
+            Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
+            Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::scheduling::v1alpha2::WorkloadSpec)), extra: None },
+        ]),
+        by_number: B(&[1, 2]),
+    };
+
+    pub static WorkloadList: Type = Type {
+        name: B("WorkloadList"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("TypeMeta"), number: 0, flags: Flags(8), shape: T::Struct(S(&g::meta::v1::TypeMeta)), extra: None },
+            Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
+            Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::Workload)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
+        ]),
+        by_number: B(&[1, 2]),
+    };
+
+    pub static WorkloadPodGroupTemplateReference: Type = Type {
+        name: B("WorkloadPodGroupTemplateReference"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("workloadName"), number: 1, flags: Flags(16), shape: T::String, extra: None },
+            Field { name: B("podGroupTemplateName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
+        ]),
+        by_number: B(&[0, 1]),
+    };
+
+    pub static WorkloadSpec: Type = Type {
+        name: B("WorkloadSpec"),
+        package: B(PACKAGE),
+        atomic: false,
+        unknown: Unknown::Drop,
+        fields: B(&[
+            Field { name: B("controllerRef"), number: 1, flags: Flags(3), shape: T::Struct(S(&g::scheduling::v1alpha2::TypedLocalObjectReference)), extra: None },
+            Field { name: B("podGroupTemplates"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::scheduling::v1alpha2::PodGroupTemplate)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
+        ]),
+        by_number: B(&[0, 1]),
     };
 }

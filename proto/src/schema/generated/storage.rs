@@ -17,6 +17,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1::CSIDriverSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSIDriverList: Type = Type {
@@ -29,6 +30,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::CSIDriver)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSIDriverSpec: Type = Type {
@@ -49,6 +51,7 @@ pub mod v1 {
             Field { name: B("serviceAccountTokenInSecrets"), number: 10, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CSIServiceAccountTokenSecrets"), merge_key: NO_NAME })) },
             Field { name: B("preventPodSchedulingIfMissing"), number: 11, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeLimitScaling"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     };
 
     pub static CSINode: Type = Type {
@@ -61,6 +64,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1::CSINodeSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSINodeDriver: Type = Type {
@@ -74,6 +78,7 @@ pub mod v1 {
             Field { name: B("topologyKeys"), number: 3, flags: Flags(0), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("allocatable"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::storage::v1::VolumeNodeResources)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static CSINodeList: Type = Type {
@@ -86,6 +91,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::CSINode)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSINodeSpec: Type = Type {
@@ -96,6 +102,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("drivers"), number: 1, flags: Flags(144), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::CSINodeDriver)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CSIStorageCapacity: Type = Type {
@@ -111,6 +118,7 @@ pub mod v1 {
             Field { name: B("capacity"), number: 4, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("maximumVolumeSize"), number: 5, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5]),
     };
 
     pub static CSIStorageCapacityList: Type = Type {
@@ -123,6 +131,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::CSIStorageCapacity)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static StorageClass: Type = Type {
@@ -141,6 +150,7 @@ pub mod v1 {
             Field { name: B("volumeBindingMode"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1.VolumeBindingMode"), default: Default::None, values: B(&[B("Immediate"), B("WaitForFirstConsumer")]), gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("allowedTopologies"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::TopologySelectorTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 8]),
     };
 
     pub static StorageClassList: Type = Type {
@@ -153,6 +163,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::StorageClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static TokenRequest: Type = Type {
@@ -164,6 +175,7 @@ pub mod v1 {
             Field { name: B("audience"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expirationSeconds"), number: 2, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeAttachment: Type = Type {
@@ -177,6 +189,7 @@ pub mod v1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1::VolumeAttachmentSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::storage::v1::VolumeAttachmentStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static VolumeAttachmentList: Type = Type {
@@ -189,6 +202,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::VolumeAttachment)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static VolumeAttachmentSource: Type = Type {
@@ -200,6 +214,7 @@ pub mod v1 {
             Field { name: B("persistentVolumeName"), number: 1, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("inlineVolumeSpec"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PersistentVolumeSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeAttachmentSpec: Type = Type {
@@ -212,6 +227,7 @@ pub mod v1 {
             Field { name: B("source"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1::VolumeAttachmentSource)), extra: None },
             Field { name: B("nodeName"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static VolumeAttachmentStatus: Type = Type {
@@ -225,6 +241,7 @@ pub mod v1 {
             Field { name: B("attachError"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::storage::v1::VolumeError)), extra: None },
             Field { name: B("detachError"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::storage::v1::VolumeError)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static VolumeAttributesClass: Type = Type {
@@ -238,6 +255,7 @@ pub mod v1 {
             Field { name: B("driverName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 3, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static VolumeAttributesClassList: Type = Type {
@@ -250,6 +268,7 @@ pub mod v1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1::VolumeAttributesClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static VolumeError: Type = Type {
@@ -262,6 +281,7 @@ pub mod v1 {
             Field { name: B("message"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("errorCode"), number: 3, flags: Flags(3), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("MutableCSINodeAllocatableCount"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static VolumeNodeResources: Type = Type {
@@ -272,6 +292,7 @@ pub mod v1 {
         fields: B(&[
             Field { name: B("count"), number: 1, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 }
 
@@ -292,6 +313,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1beta1::CSIDriverSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSIDriverList: Type = Type {
@@ -304,6 +326,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::CSIDriver)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSIDriverSpec: Type = Type {
@@ -324,6 +347,7 @@ pub mod v1beta1 {
             Field { name: B("serviceAccountTokenInSecrets"), number: 10, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("CSIServiceAccountTokenSecrets"), merge_key: NO_NAME })) },
             Field { name: B("preventPodSchedulingIfMissing"), number: 11, flags: Flags(3), shape: T::Bool, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("VolumeLimitScaling"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
     };
 
     pub static CSINode: Type = Type {
@@ -336,6 +360,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ObjectMeta)), extra: None },
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1beta1::CSINodeSpec)), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSINodeDriver: Type = Type {
@@ -349,6 +374,7 @@ pub mod v1beta1 {
             Field { name: B("topologyKeys"), number: 3, flags: Flags(0), shape: T::List(S(&List { items: T::String, kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
             Field { name: B("allocatable"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::storage::v1beta1::VolumeNodeResources)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static CSINodeList: Type = Type {
@@ -361,6 +387,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::CSINode)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static CSINodeSpec: Type = Type {
@@ -371,6 +398,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("drivers"), number: 1, flags: Flags(144), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::CSINodeDriver)), kind: ListKind::Map, keys: B(&[B("name")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("name") })) },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static CSIStorageCapacity: Type = Type {
@@ -386,6 +414,7 @@ pub mod v1beta1 {
             Field { name: B("capacity"), number: 4, flags: Flags(3), shape: T::Quantity, extra: None },
             Field { name: B("maximumVolumeSize"), number: 5, flags: Flags(3), shape: T::Quantity, extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5]),
     };
 
     pub static CSIStorageCapacityList: Type = Type {
@@ -398,6 +427,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::CSIStorageCapacity)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static StorageClass: Type = Type {
@@ -416,6 +446,7 @@ pub mod v1beta1 {
             Field { name: B("volumeBindingMode"), number: 7, flags: Flags(3), shape: T::String, extra: Some(S(&Extra { go_type: B("v1beta1.VolumeBindingMode"), default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: NO_NAME })) },
             Field { name: B("allowedTopologies"), number: 8, flags: Flags(2), shape: T::List(S(&List { items: T::Struct(S(&g::core::v1::TopologySelectorTerm)), kind: ListKind::Atomic, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3, 4, 5, 6, 7, 8]),
     };
 
     pub static StorageClassList: Type = Type {
@@ -428,6 +459,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::StorageClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static TokenRequest: Type = Type {
@@ -439,6 +471,7 @@ pub mod v1beta1 {
             Field { name: B("audience"), number: 1, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("expirationSeconds"), number: 2, flags: Flags(3), shape: T::Int64, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeAttachment: Type = Type {
@@ -452,6 +485,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1beta1::VolumeAttachmentSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::storage::v1beta1::VolumeAttachmentStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static VolumeAttachmentList: Type = Type {
@@ -464,6 +498,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::VolumeAttachment)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static VolumeAttachmentSource: Type = Type {
@@ -475,6 +510,7 @@ pub mod v1beta1 {
             Field { name: B("persistentVolumeName"), number: 1, flags: Flags(3), shape: T::String, extra: None },
             Field { name: B("inlineVolumeSpec"), number: 2, flags: Flags(3), shape: T::Struct(S(&g::core::v1::PersistentVolumeSpec)), extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 
     pub static VolumeAttachmentSpec: Type = Type {
@@ -487,6 +523,7 @@ pub mod v1beta1 {
             Field { name: B("source"), number: 2, flags: Flags(16), shape: T::Struct(S(&g::storage::v1beta1::VolumeAttachmentSource)), extra: None },
             Field { name: B("nodeName"), number: 3, flags: Flags(16), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static VolumeAttachmentStatus: Type = Type {
@@ -500,6 +537,7 @@ pub mod v1beta1 {
             Field { name: B("attachError"), number: 3, flags: Flags(3), shape: T::Struct(S(&g::storage::v1beta1::VolumeError)), extra: None },
             Field { name: B("detachError"), number: 4, flags: Flags(3), shape: T::Struct(S(&g::storage::v1beta1::VolumeError)), extra: None },
         ]),
+        by_number: B(&[0, 1, 2, 3]),
     };
 
     pub static VolumeAttributesClass: Type = Type {
@@ -513,6 +551,7 @@ pub mod v1beta1 {
             Field { name: B("driverName"), number: 2, flags: Flags(16), shape: T::String, extra: None },
             Field { name: B("parameters"), number: 3, flags: Flags(2), shape: T::Map(S(&Map { values: T::String, nullable: false, key_go_type: NO_NAME })), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static VolumeAttributesClassList: Type = Type {
@@ -525,6 +564,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storage::v1beta1::VolumeAttributesClass)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static VolumeError: Type = Type {
@@ -537,6 +577,7 @@ pub mod v1beta1 {
             Field { name: B("message"), number: 2, flags: Flags(2), shape: T::String, extra: None },
             Field { name: B("errorCode"), number: 3, flags: Flags(3), shape: T::Int32, extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: B("MutableCSINodeAllocatableCount"), merge_key: NO_NAME })) },
         ]),
+        by_number: B(&[0, 1, 2]),
     };
 
     pub static VolumeNodeResources: Type = Type {
@@ -547,5 +588,6 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("count"), number: 1, flags: Flags(3), shape: T::Int32, extra: None },
         ]),
+        by_number: B(&[0]),
     };
 }

@@ -18,6 +18,7 @@ pub mod v1beta1 {
             Field { name: B("spec"), number: 2, flags: Flags(2), shape: T::Struct(S(&g::storagemigration::v1beta1::StorageVersionMigrationSpec)), extra: None },
             Field { name: B("status"), number: 3, flags: Flags(2), shape: T::Struct(S(&g::storagemigration::v1beta1::StorageVersionMigrationStatus)), extra: None },
         ]),
+        by_number: B(&[1, 2, 3]),
     };
 
     pub static StorageVersionMigrationList: Type = Type {
@@ -30,6 +31,7 @@ pub mod v1beta1 {
             Field { name: B("metadata"), number: 1, flags: Flags(2), shape: T::Struct(S(&g::meta::v1::ListMeta)), extra: None },
             Field { name: B("items"), number: 2, flags: Flags(16), shape: T::List(S(&List { items: T::Struct(S(&g::storagemigration::v1beta1::StorageVersionMigration)), kind: ListKind::Unset, keys: NO_NAMES, wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: None },
         ]),
+        by_number: B(&[1, 2]),
     };
 
     pub static StorageVersionMigrationSpec: Type = Type {
@@ -40,6 +42,7 @@ pub mod v1beta1 {
         fields: B(&[
             Field { name: B("resource"), number: 1, flags: Flags(16), shape: T::Struct(S(&g::meta::v1::GroupResource)), extra: None },
         ]),
+        by_number: B(&[0]),
     };
 
     pub static StorageVersionMigrationStatus: Type = Type {
@@ -51,5 +54,6 @@ pub mod v1beta1 {
             Field { name: B("conditions"), number: 1, flags: Flags(130), shape: T::List(S(&List { items: T::Struct(S(&g::meta::v1::Condition)), kind: ListKind::Map, keys: B(&[B("type")]), wrapped: false, nullable: false, item_go_type: NO_NAME, item_values: NO_NAMES })), extra: Some(S(&Extra { go_type: NO_NAME, default: Default::None, values: NO_NAMES, gate: NO_NAME, merge_key: B("type") })) },
             Field { name: B("resourceVersion"), number: 2, flags: Flags(2), shape: T::String, extra: None },
         ]),
+        by_number: B(&[0, 1]),
     };
 }
