@@ -5,6 +5,9 @@
 //! means a refusal.
 
 pub mod authn;
+pub mod authz;
+pub mod impersonation;
+pub mod node;
 pub mod objects;
 pub mod rbac;
 pub mod service_account;

@@ -1,0 +1,201 @@
+//! Which objects a pod or a persistent volume refers to.
+
+use serde_json::Value;
+
+use super::graph::{Key, Kind};
+
+/// Volume sources of a pod whose secret is in a field, by JSON pointer below the volume.
+const VOLUME_SECRETS: &[&str] = &[
+    "/azureFile/secretName",
+    "/cephfs/secretRef/name",
+    "/cinder/secretRef/name",
+    "/flexVolume/secretRef/name",
+    "/rbd/secretRef/name",
+    "/secret/secretName",
+    "/scaleIO/secretRef/name",
+    "/iscsi/secretRef/name",
+    "/storageos/secretRef/name",
+    "/csi/nodePublishSecretRef/name",
+];
+
+/// Secret references of persistent volumes that the kubelet reads, by JSON pointer below the spec.
+const PV_SECRETS: &[&str] = &[
+    "/cephfs/secretRef",
+    "/cinder/secretRef",
+    "/flexVolume/secretRef",
+    "/rbd/secretRef",
+    "/scaleIO/secretRef",
+    "/iscsi/secretRef",
+    "/storageos/secretRef",
+    "/csi/nodePublishSecretRef",
+    "/csi/nodeStageSecretRef",
+    "/csi/nodeExpandSecretRef",
+];
+
+/// The objects that the node of this pod may read because of it, the pod itself included.
+pub(super) fn of_pod(pod: &Value) -> Vec<Key> {
+    let namespace = text(&pod["metadata"]["namespace"]);
+    let pod_name = text(&pod["metadata"]["name"]);
+    let mut keys = vec![Key::new(Kind::Pod, namespace, pod_name)];
+    // A node may create mirror pods, so these must never give it anything.
+    if pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some() {
+        return keys;
+    }
+    let mut add = |kind: Kind, name: &Value| {
+        let name = text(name);
+        if !name.is_empty() {
+            keys.push(Key::new(kind, namespace, name));
+        }
+    };
+    let spec = &pod["spec"];
+    add(Kind::ServiceAccount, &spec["serviceAccountName"]);
+    for secret in items(&spec["imagePullSecrets"]) {
+        add(Kind::Secret, &secret["name"]);
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in items(&spec[list]) {
+            add_environment(container, &mut add);
+        }
+    }
+    for volume in items(&spec["volumes"]) {
+        add_volume(volume, pod_name, &mut add);
+    }
+    for claim in items(&spec["resourceClaims"]) {
+        add(Kind::ResourceClaim, claim_name(pod, claim));
+    }
+    add(Kind::ResourceClaim, &pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"]);
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn add_environment(container: &Value, add: &mut impl FnMut(Kind, &Value)) {
+    for variable in items(&container["env"]) {
+        add(Kind::Secret, &variable["valueFrom"]["secretKeyRef"]["name"]);
+        add(Kind::ConfigMap, &variable["valueFrom"]["configMapKeyRef"]["name"]);
+    }
+    for source in items(&container["envFrom"]) {
+        add(Kind::Secret, &source["secretRef"]["name"]);
+        add(Kind::ConfigMap, &source["configMapRef"]["name"]);
+    }
+}
+
+fn add_volume(volume: &Value, pod_name: &str, add: &mut impl FnMut(Kind, &Value)) {
+    for pointer in VOLUME_SECRETS {
+        add(Kind::Secret, volume.pointer(pointer).unwrap_or(&Value::Null));
+    }
+    add(Kind::ConfigMap, &volume["configMap"]["name"]);
+    for source in items(&volume["projected"]["sources"]) {
+        add(Kind::Secret, &source["secret"]["name"]);
+        add(Kind::ConfigMap, &source["configMap"]["name"]);
+    }
+    add(Kind::Claim, &volume["persistentVolumeClaim"]["claimName"]);
+    if volume["ephemeral"].is_object() {
+        add(Kind::Claim, &Value::from(format!("{pod_name}-{}", text(&volume["name"]))));
+    }
+}
+
+/// A claim by name, or the one that was made from a template.
+fn claim_name<'a>(pod: &'a Value, claim: &'a Value) -> &'a Value {
+    if claim["resourceClaimName"].is_string() {
+        return &claim["resourceClaimName"];
+    }
+    items(&pod["status"]["resourceClaimStatuses"])
+        .iter()
+        .find(|status| status["name"] == claim["name"])
+        .map_or(&Value::Null, |status| &status["resourceClaimName"])
+}
+
+/// The claim a persistent volume is bound to, and the secrets a node needs to mount it.
+pub(super) fn of_persistent_volume(volume: &Value) -> Option<(Key, Vec<Key>)> {
+    let spec = &volume["spec"];
+    let claim = &spec["claimRef"];
+    if !claim.is_object() {
+        return None;
+    }
+    let claim_namespace = text(&claim["namespace"]);
+    let secret = |namespace: &Value, name: &Value| {
+        let namespace = text(namespace);
+        let namespace = if namespace.is_empty() { claim_namespace } else { namespace };
+        let name = text(name);
+        (!name.is_empty()).then(|| Key::new(Kind::Secret, namespace, name))
+    };
+    let azure = &spec["azureFile"];
+    let mut secrets: Vec<Key> = secret(&azure["secretNamespace"], &azure["secretName"]).into_iter().collect();
+    for pointer in PV_SECRETS {
+        let reference = spec.pointer(pointer).unwrap_or(&Value::Null);
+        secrets.extend(secret(&reference["namespace"], &reference["name"]));
+    }
+    Some((Key::new(Kind::Claim, claim_namespace, text(&claim["name"])), secrets))
+}
+
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn everything_a_pod_uses() {
+        let pod = json!({
+            "metadata": { "namespace": "ns", "name": "p" },
+            "spec": {
+                "serviceAccountName": "sa",
+                "imagePullSecrets": [{ "name": "pull" }],
+                "containers": [{ "env": [{ "valueFrom": { "secretKeyRef": { "name": "env" } } }] }],
+                "initContainers": [{ "envFrom": [{ "configMapRef": { "name": "from" } }] }],
+                "volumes": [
+                    { "secret": { "secretName": "vol" } },
+                    { "projected": { "sources": [{ "configMap": { "name": "root-ca" } }] } },
+                    { "persistentVolumeClaim": { "claimName": "pvc" } },
+                    { "name": "scratch", "ephemeral": {} },
+                ],
+                "resourceClaims": [{ "name": "gpu", "resourceClaimTemplateName": "t" }],
+            },
+            "status": { "resourceClaimStatuses": [{ "name": "gpu", "resourceClaimName": "p-gpu" }] },
+        });
+        let keys = of_pod(&pod);
+        for (kind, name) in [
+            (Kind::Pod, "p"),
+            (Kind::ServiceAccount, "sa"),
+            (Kind::Secret, "pull"),
+            (Kind::Secret, "env"),
+            (Kind::Secret, "vol"),
+            (Kind::ConfigMap, "from"),
+            (Kind::ConfigMap, "root-ca"),
+            (Kind::Claim, "pvc"),
+            (Kind::Claim, "p-scratch"),
+            (Kind::ResourceClaim, "p-gpu"),
+        ] {
+            assert!(keys.contains(&Key::new(kind, "ns", name)), "{kind:?} {name}");
+        }
+        assert_eq!(keys.len(), 10);
+    }
+
+    #[test]
+    fn mirror_pods_use_nothing() {
+        let pod = json!({
+            "metadata": { "namespace": "ns", "name": "p", "annotations": { "kubernetes.io/config.mirror": "x" } },
+            "spec": { "serviceAccountName": "admin", "volumes": [{ "secret": { "secretName": "s" } }] },
+        });
+        assert_eq!(of_pod(&pod), [Key::new(Kind::Pod, "ns", "p")]);
+    }
+
+    #[test]
+    fn secrets_of_volumes_default_to_the_claims_namespace() {
+        let volume = json!({ "spec": { "claimRef": { "namespace": "ns", "name": "pvc" },
+            "csi": { "nodePublishSecretRef": { "name": "a", "namespace": "b" },
+                     "controllerPublishSecretRef": { "name": "hidden", "namespace": "b" } },
+            "flexVolume": { "secretRef": { "name": "f" } } } });
+        let (claim, secrets) = of_persistent_volume(&volume).unwrap();
+        assert_eq!(claim, Key::new(Kind::Claim, "ns", "pvc"));
+        assert_eq!(secrets, [Key::new(Kind::Secret, "ns", "f"), Key::new(Kind::Secret, "b", "a")]);
+    }
+}
