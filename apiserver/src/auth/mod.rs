@@ -9,9 +9,13 @@ pub mod authz;
 pub mod impersonation;
 pub mod node;
 pub mod objects;
+pub mod options;
 pub mod rbac;
+pub mod review;
 pub mod service_account;
 pub mod text;
+
+pub use options::{AuthOptions, AuthStack, build};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

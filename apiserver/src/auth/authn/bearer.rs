@@ -87,6 +87,32 @@ impl TokenAuthenticator for TokenUnion {
     }
 }
 
+/// Tokens of a kind that knows no audiences: they are for the server itself, and for no one else.
+pub struct AudienceAgnostic {
+    pub inner: Arc<dyn TokenAuthenticator>,
+    /// The server's own audiences.
+    pub api_audiences: Vec<String>,
+}
+
+impl TokenAuthenticator for AudienceAgnostic {
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, Rejected>> {
+        Box::pin(async move {
+            let wanted = if audiences.is_empty() { &self.api_audiences } else { audiences };
+            let own = wanted.iter().filter(|audience| self.api_audiences.contains(audience));
+            let matched: Vec<String> = own.cloned().collect();
+            if matched.is_empty() && !wanted.is_empty() {
+                return Ok(None);
+            }
+            let found = self.inner.authenticate_token(token, audiences).await?;
+            Ok(found.map(|found| Authenticated { audiences: matched, ..found }))
+        })
+    }
+}
+
 /// Remembers good tokens for a while, by hash; refusals are never remembered.
 pub struct TokenCache {
     inner: Arc<dyn TokenAuthenticator>,
@@ -172,6 +198,27 @@ mod tests {
         assert_eq!(websocket_token(&headers).as_deref(), Some("abc"));
         headers.remove(UPGRADE);
         assert_eq!(websocket_token(&headers), None);
+    }
+
+    struct Anyone;
+
+    impl TokenAuthenticator for Anyone {
+        fn authenticate_token<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a [String],
+        ) -> BoxFuture<'a, Result<Option<Authenticated>, Rejected>> {
+            Box::pin(async { Ok(Some(Authenticated { user: Arc::default(), audiences: Vec::new() })) })
+        }
+    }
+
+    #[tokio::test]
+    async fn tokens_without_audience_are_not_for_others() {
+        let tokens = AudienceAgnostic { inner: Arc::new(Anyone), api_audiences: vec!["api".to_owned()] };
+        let ask = async |wanted: &[String]| tokens.authenticate_token("t", wanted).await.unwrap();
+        assert_eq!(ask(&[]).await.unwrap().audiences, ["api"]);
+        assert_eq!(ask(&["api".to_owned(), "x".to_owned()]).await.unwrap().audiences, ["api"]);
+        assert!(ask(&["x".to_owned()]).await.is_none());
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Authenticator for Union {
 }
 
 /// Everyone who proved an identity is in one group; a proxy may say that its user did not.
-fn with_authenticated_group(found: Authenticated) -> Authenticated {
+pub fn with_authenticated_group(found: Authenticated) -> Authenticated {
     let user = &found.user;
     if user.name == super::ANONYMOUS || user.in_group(AUTHENTICATED) || user.in_group(UNAUTHENTICATED) {
         return found;

@@ -75,10 +75,10 @@ impl TokenAuthenticator for TokenFile {
     fn authenticate_token<'a>(
         &'a self,
         token: &'a str,
-        audiences: &'a [String],
+        _: &'a [String],
     ) -> BoxFuture<'a, Result<Option<Authenticated>, Rejected>> {
         let found = self.0.get(token).cloned();
-        let found = found.map(|user| Authenticated { user, audiences: audiences.to_vec() });
+        let found = found.map(|user| Authenticated { user, audiences: Vec::new() });
         Box::pin(async move { Ok(found) })
     }
 }
