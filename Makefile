@@ -33,7 +33,8 @@ unit: tools
 
 e2e: tools
 	hack/install.sh $(TOOLS)
-	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e -- --test-threads=1
+	e2e/images.sh $(TOOLS)/images
+	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e
 
 bench: tools ## Measure against the budgets
 	KEELSON_TOOLS=$(TOOLS) hack/bench.sh

@@ -71,8 +71,10 @@ setup_mounts() { # FOLDER PREFIX NAME
         mkdir -p "/$d" "$folder/data/$d"
         mount --bind "$folder/data/$d" "/$d"
     done
-    cp "$folder/resolv.conf" "$folder/upper/resolv.conf"
     rm -f /etc/resolv.conf && cp "$folder/resolv.conf" /etc/resolv.conf
+    # A folder that all nodes of the cluster see, as a network file system would give them.
+    mkdir -p "$folder/../shared"
+    mount --bind "$folder/../shared" /srv
     if [ -n "$2" ]; then
         mkdir -p /opt/keelson
         mount --bind "$2" /opt/keelson

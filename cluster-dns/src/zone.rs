@@ -6,6 +6,7 @@
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A namespace and a name.
 pub type Key = (String, String);
@@ -13,9 +14,12 @@ pub type Key = (String, String);
 /// The metadata that the zone reads.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
+#[serde(rename_all = "camelCase")]
 pub struct Metadata {
     pub name: String,
     pub namespace: String,
+    pub uid: String,
+    pub resource_version: String,
     pub labels: BTreeMap<String, String>,
 }
 
@@ -56,6 +60,9 @@ pub struct ServiceSpec {
     pub publish_not_ready_addresses: bool,
     pub ports: Vec<Port>,
 }
+
+component_base::object!(Service);
+component_base::object!(EndpointSlice);
 
 impl Service {
     fn headless(&self) -> bool {
@@ -113,8 +120,8 @@ pub struct Target {
 /// The index.
 #[derive(Default)]
 pub struct Zone {
-    services: HashMap<Key, Service>,
-    slices: HashMap<Key, EndpointSlice>,
+    services: HashMap<Key, Arc<Service>>,
+    slices: HashMap<Key, Arc<EndpointSlice>>,
     slices_of: HashMap<Key, BTreeSet<String>>,
     namespaces: HashMap<String, usize>,
     /// Names, relative to the zone, of each address.
@@ -123,7 +130,7 @@ pub struct Zone {
 
 impl Zone {
     /// Replaces, adds (`old` absent) or removes (`new` absent) a Service.
-    pub fn set_service(&mut self, old: Option<&Service>, new: Option<&Service>) {
+    pub fn set_service(&mut self, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
         let Some(metadata) = new.or(old).map(|service| &service.metadata) else { return };
         let key = (metadata.namespace.clone(), metadata.name.clone());
         self.forget_names(&key);
@@ -147,7 +154,7 @@ impl Zone {
     }
 
     /// Replaces, adds or removes an EndpointSlice.
-    pub fn set_slice(&mut self, old: Option<&EndpointSlice>, new: Option<&EndpointSlice>) {
+    pub fn set_slice(&mut self, old: Option<&Arc<EndpointSlice>>, new: Option<&Arc<EndpointSlice>>) {
         for (slice, present) in [(old, false), (new, true)] {
             let Some(slice) = slice else { continue };
             let Some(service) = slice.metadata.labels.get("kubernetes.io/service-name") else { continue };
@@ -284,7 +291,7 @@ impl Zone {
         targets
     }
 
-    fn slices(&self, service: &Service) -> impl Iterator<Item = &EndpointSlice> {
+    fn slices(&self, service: &Service) -> impl Iterator<Item = &Arc<EndpointSlice>> {
         let namespace = service.metadata.namespace.clone();
         let names = self.slices_of.get(&(namespace.clone(), service.metadata.name.clone()));
         names
@@ -369,7 +376,7 @@ pub(crate) mod tests {
             json!({"metadata": {"name": "mail", "namespace": "shop"}, "spec": {
                 "type": "ExternalName", "externalName": "Mail.Example.org."}}),
         ] {
-            zone.set_service(None, Some(&serde_json::from_value(value).unwrap()));
+            zone.set_service(None, Some(&Arc::new(serde_json::from_value(value).unwrap())));
         }
         let slice = json!({
         "metadata": {"name": "db-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "db"}},
@@ -379,7 +386,7 @@ pub(crate) mod tests {
             {"addresses": ["10.244.0.8"]},
             {"addresses": ["10.244.0.9"], "hostname": "db-2", "conditions": {"ready": false}},
         ]});
-        zone.set_slice(None, Some(&serde_json::from_value(slice).unwrap()));
+        zone.set_slice(None, Some(&Arc::new(serde_json::from_value(slice).unwrap())));
         zone
     }
 

@@ -156,14 +156,16 @@ impl Cluster {
 
     /// Runs kubectl and returns what it prints; its error is the error.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        text(self.kubectl_command().args(arguments).output()?).with_context(|| format!("kubectl {}", arguments.join(" ")))
+        text(self.kubectl_command().args(arguments).output()?)
+            .with_context(|| format!("kubectl {}", arguments.join(" ")))
     }
 
     /// Runs kubectl with `input`.
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut child = spawn(self.kubectl_command().args(arguments))?;
         child.stdin.take().context("no stdin")?.write_all(input.as_bytes())?;
-        text(child.wait_with_output()?).with_context(|| format!("kubectl {} <<< {input}", arguments.join(" ")))
+        text(child.wait_with_output()?)
+            .with_context(|| format!("kubectl {} <<< {input}", arguments.join(" ")))
     }
 
     /// Runs a kubectl that must fail, and returns what it says.
