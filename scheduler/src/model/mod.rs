@@ -17,4 +17,7 @@ pub use selector::{NodeTerm, Operator, Requirement, Selector};
 pub use shape::{
     Affinity, HostPort, PodTerm, Shape, Shapes, SpreadConstraint, Toleration, WhenUnsatisfiable,
 };
-pub use wire::LabelSelector as WireLabelSelector;
+pub use wire::{
+    LabelSelector as WireLabelSelector, NodeAffinity as WireNodeAffinity,
+    TopologySpreadConstraint as WireSpread,
+};

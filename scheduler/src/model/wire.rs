@@ -8,8 +8,9 @@ use serde::Deserialize;
 macro_rules! wire {
     ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
         $(#[$meta])*
-        #[derive(Debug, Default, Deserialize)]
+        #[derive(Clone, Debug, Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
+        #[allow(missing_docs, unreachable_pub)]
         pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
     )*};
 }
