@@ -3,4 +3,7 @@
 pub mod admission;
 pub mod auth;
 pub mod bootstrap;
+pub mod cache;
+pub mod engine;
 pub mod registry;
+pub mod storage;

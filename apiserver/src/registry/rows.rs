@@ -281,6 +281,8 @@ pub struct Endpoint {
     pub kind: Name,
     /// The schema of the kind in this version; `None` only where nothing is decoded.
     pub schema: Option<Ref<Type>>,
+    /// Whether it is a custom resource: coded as it is, in JSON only; the schema prunes and defaults.
+    pub custom: bool,
     /// Kind of lists.
     pub list_kind: Name,
     /// Whether paths have a namespace.
@@ -326,6 +328,7 @@ impl Endpoint {
             singular: kind.to_lowercase().into(),
             kind: kind.into(),
             schema: schema::lookup(group, version, kind).map(Ref::Static),
+            custom: false,
             list_kind: format!("{kind}List").into(),
             namespaced: true,
             short_names: Vec::new(),

@@ -1,0 +1,236 @@
+//! Keeps all cached rows of one etcd current: one read of everything, then one watch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::{EventType, WatchResponse};
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::entry::Entry;
+use super::row::Row;
+use crate::storage::etcd::{Etcd, Kv};
+use crate::storage::{Error, keys};
+
+/// Keys per page of the first read.
+const PAGE: i64 = 5000;
+/// How long a waiter trusts that a write elsewhere brings the revision before it asks for progress.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// How long reads wait for a revision (as upstream).
+const DEADLINE: Duration = Duration::from_secs(3);
+
+enum Command {
+    Add(Arc<Row>, String, oneshot::Sender<()>),
+    Remove(String),
+    Progress,
+}
+
+/// The feed of one etcd.
+pub struct Feed {
+    etcd: Etcd,
+    /// `/registry/`
+    root: String,
+    /// Rows by the full prefix of their keys, with a slash at the end.
+    rows: RwLock<HashMap<String, Arc<Row>>>,
+    revision: watch::Sender<i64>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What serves the feed's commands; goes to [`Feed::run`].
+pub struct Commands(mpsc::UnboundedReceiver<Command>);
+
+impl Feed {
+    /// A feed of everything below the etcd prefix, for these rows by the full prefixes of their keys.
+    pub fn new(etcd: Etcd, etcd_prefix: &str, rows: HashMap<String, Arc<Row>>) -> (Arc<Self>, Commands) {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let root = format!("/{}/", etcd_prefix.trim_matches('/'));
+        let feed = Feed { etcd, root, rows: RwLock::new(rows), revision: watch::Sender::new(0), commands };
+        (Arc::new(feed), Commands(receiver))
+    }
+
+    /// The revision that all rows have reached; 0 before the first read.
+    pub fn revision(&self) -> i64 {
+        *self.revision.borrow()
+    }
+
+    /// Waits until everything was read once.
+    pub async fn loaded(&self) {
+        // The sender lives as long as self: this can't fail.
+        let _ = self.revision.subscribe().wait_for(|r| *r > 0).await;
+    }
+
+    /// Waits until all rows have reached the revision; false after upstream's deadline.
+    pub async fn reached(&self, revision: i64) -> bool {
+        if self.revision() >= revision {
+            return true;
+        }
+        let mut receiver = self.revision.subscribe();
+        let wait = async {
+            if tokio::time::timeout(PATIENCE, receiver.wait_for(|r| *r >= revision)).await.is_err() {
+                // Whatever raised etcd's revision was not below our prefix.
+                let _ = self.commands.send(Command::Progress);
+                let _ = receiver.wait_for(|r| *r >= revision).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.is_ok()
+    }
+
+    /// Adds a row, or replaces the one of the same prefix, and waits until it is loaded.
+    pub async fn add(&self, row: Arc<Row>, prefix: String) {
+        let (tell, told) = oneshot::channel();
+        let _ = self.commands.send(Command::Add(row, prefix, tell));
+        let _ = told.await;
+    }
+
+    /// Forgets the row of a prefix.
+    pub fn remove(&self, prefix: &str) {
+        let _ = self.commands.send(Command::Remove(prefix.to_owned()));
+    }
+
+    /// Feeds the rows, for ever.
+    pub async fn run(self: Arc<Self>, mut commands: Commands) {
+        let mut next = 0;
+        let mut backoff = Duration::from_millis(20);
+        loop {
+            let round = async {
+                if next == 0 {
+                    next = self.load_all().await? + 1;
+                }
+                backoff = Duration::from_millis(20);
+                self.follow(&mut next, &mut commands).await
+            };
+            match round.await {
+                Ok(()) | Err(Error::Compacted) => next = 0,
+                Err(error) => tracing::warn!(%error, "the watch on etcd broke; trying again"),
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// Reads everything: the revision it was read at.
+    async fn load_all(&self) -> Result<i64, Error> {
+        let end = keys::end_of(&self.root);
+        let mut entries: HashMap<String, Vec<Arc<Entry>>> = HashMap::new();
+        let (mut start, mut revision) = (self.root.clone(), 0);
+        loop {
+            let page = self.etcd.range(&start, &end, PAGE, revision).await?;
+            if revision == 0 {
+                revision = page.revision;
+            }
+            let last = page.kvs.last().map(|kv| kv.key.clone());
+            for kv in page.kvs {
+                if let Some((prefix, row)) = self.route(&kv.key) {
+                    let (prefix, key) = kv.key.split_at(prefix);
+                    let (prefix, key) = (prefix.to_owned(), key.to_owned());
+                    entries.entry(prefix).or_default().push(row.entry(&key, kv).0);
+                }
+            }
+            match last {
+                Some(last) if page.more => start = last + "\0",
+                _ => break,
+            }
+        }
+        let rows: Vec<_> = self.rows.read().iter().map(|(p, r)| (p.clone(), r.clone())).collect();
+        for (prefix, row) in rows {
+            row.load(entries.remove(&prefix).unwrap_or_default(), revision);
+        }
+        self.revision.send_replace(revision);
+        Ok(revision)
+    }
+
+    async fn load_row(&self, row: &Row, prefix: &str) -> Result<(), Error> {
+        let end = keys::end_of(prefix);
+        let (mut start, mut revision, mut entries) = (prefix.to_owned(), 0, Vec::new());
+        loop {
+            let page = self.etcd.range(&start, &end, PAGE, revision).await?;
+            if revision == 0 {
+                revision = page.revision;
+            }
+            let last = page.kvs.last().map(|kv| kv.key.clone());
+            entries.extend(page.kvs.into_iter().map(|kv| {
+                let key = kv.key[prefix.len()..].to_owned();
+                row.entry(&key, kv).0
+            }));
+            match last {
+                Some(last) if page.more => start = last + "\0",
+                _ => break,
+            }
+        }
+        row.load(entries, revision);
+        Ok(())
+    }
+
+    /// The row a key belongs to: row prefixes have one or two segments below the root.
+    fn route(&self, key: &str) -> Option<(usize, Arc<Row>)> {
+        let below = key.strip_prefix(&self.root)?;
+        let rows = self.rows.read();
+        let ends = below.match_indices('/').take(2).map(|(i, _)| self.root.len() + i + 1);
+        ends.filter_map(|end| rows.get(&key[..end]).map(|row| (end, row.clone()))).last()
+    }
+
+    /// Watches from `next` on until the watch breaks; `next` is where to go on.
+    async fn follow(&self, next: &mut i64, commands: &mut Commands) -> Result<(), Error> {
+        let mut stream = self.etcd.watch(&self.root, &keys::end_of(&self.root), *next, false).await?;
+        loop {
+            tokio::select! {
+                biased;
+                command = commands.0.recv() => match command {
+                    Some(Command::Progress) => stream.request_progress().await?,
+                    Some(Command::Add(row, prefix, done)) => {
+                        self.rows.write().insert(prefix.clone(), row.clone());
+                        if let Err(error) = self.load_row(&row, &prefix).await {
+                            // Reading everything anew reads this row too.
+                            *next = 0;
+                            return Err(error);
+                        }
+                        let _ = done.send(());
+                    }
+                    Some(Command::Remove(prefix)) => {
+                        self.rows.write().remove(&prefix);
+                    }
+                    None => return std::future::pending().await,
+                },
+                message = stream.message() => {
+                    let Some(response) = message? else {
+                        return Err(Error::Unavailable("the watch ended".to_owned()));
+                    };
+                    if response.canceled() {
+                        return Err(match response.compact_revision() {
+                            0 => Error::Unavailable(response.cancel_reason().to_owned()),
+                            _ => Error::Compacted,
+                        });
+                    }
+                    let created = response.created();
+                    if let Some(revision) = self.take(response) {
+                        // The header of the watch's creation may be ahead of events that are still to come.
+                        if !created {
+                            *next = revision + 1;
+                            self.revision.send_replace(revision);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Applies a response's events: the revision that all rows have reached with it.
+    fn take(&self, response: WatchResponse) -> Option<i64> {
+        let header = response.header().map(|h| h.revision())?;
+        let mut last = None;
+        for event in response.events() {
+            let Some(kv) = event.kv() else { continue };
+            last = Some(kv.mod_revision());
+            let Ok(full) = std::str::from_utf8(kv.key()) else { continue };
+            let Some((prefix, row)) = self.route(full) else { continue };
+            let change = match event.event_type() {
+                EventType::Put => Ok(Kv::copy(kv)),
+                EventType::Delete => Err(kv.mod_revision()),
+            };
+            row.apply(&full[prefix..], change);
+        }
+        // While a watch catches up, headers carry the store's revision, not the watch's: trust the events' then.
+        Some(last.unwrap_or(header))
+    }
+}

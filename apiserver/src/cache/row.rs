@@ -1,0 +1,301 @@
+//! The objects of one storage row, and its recent changes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::entry::Entry;
+use super::map::Map;
+use crate::registry::Observer;
+use crate::storage::codec::Codec;
+use crate::storage::etcd::Kv;
+
+/// Events stay at least this long if the row's memory allows it (upstream's freshness of its event window).
+const FRESH: Duration = Duration::from_secs(75);
+/// At least this many events stay however old or large they are.
+const MIN_EVENTS: usize = 128;
+/// At most this many events stay.
+const MAX_EVENTS: usize = 100 * 1024;
+/// Old versions of objects that events keep alive may take this many bytes.
+const MAX_DEAD_BYTES: usize = 16 << 20;
+/// Snapshots that continued lists may come back to.
+const MAX_SNAPSHOTS: usize = 16;
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// One change.
+pub struct Event {
+    /// What happened.
+    pub change: Change,
+    /// The object as it is; of a deletion, the last version with the deletion's revision.
+    pub entry: Arc<Entry>,
+    /// The object as it was; `None` for a new one.
+    pub previous: Option<Arc<Entry>>,
+    gone: OnceLock<Arc<Entry>>,
+    at: Instant,
+}
+
+impl Event {
+    /// A change of `previous` into `entry`.
+    pub fn new(change: Change, entry: Arc<Entry>, previous: Option<Arc<Entry>>) -> Self {
+        Event { change, entry, previous, gone: OnceLock::new(), at: Instant::now() }
+    }
+
+    /// The previous version under this event's revision: for watchers whose selection the object leaves.
+    pub fn previous_as_gone(&self) -> Option<Arc<Entry>> {
+        let previous = self.previous.as_ref()?;
+        Some(self.gone.get_or_init(|| Arc::new(previous.at(self.entry.revision))).clone())
+    }
+
+    fn dead_bytes(&self) -> usize {
+        self.previous.as_ref().map_or(0, |p| p.stored.len() + 256)
+    }
+}
+
+struct State {
+    map: Map,
+    history: VecDeque<Arc<Event>>,
+    dead_bytes: usize,
+    /// All events after this revision are in the history.
+    complete_after: i64,
+    /// Raised when the row is read anew and its history is lost.
+    epoch: u64,
+    /// The row's content is that of this revision or later.
+    loaded: i64,
+    snapshots: VecDeque<(i64, Map)>,
+}
+
+/// The objects of one storage row.
+pub struct Row {
+    /// Codec of the row.
+    pub codec: Arc<Codec>,
+    state: RwLock<State>,
+    changed: watch::Sender<()>,
+    observers: Mutex<Vec<Observer>>,
+}
+
+/// Where a watcher stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    /// It has seen everything up to this revision.
+    pub revision: i64,
+    /// The row's epoch.
+    pub epoch: u64,
+}
+
+/// Why a watcher can't go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOld {
+    /// Where it stands.
+    pub revision: i64,
+    /// The oldest revision one could go on from.
+    pub oldest: i64,
+}
+
+impl Row {
+    /// An empty row that is not loaded.
+    pub fn new(codec: Arc<Codec>) -> Self {
+        let state = State {
+            map: Map::default(),
+            history: VecDeque::new(),
+            dead_bytes: 0,
+            complete_after: 0,
+            epoch: 0,
+            loaded: 0,
+            snapshots: VecDeque::new(),
+        };
+        Row { codec, state: RwLock::new(state), changed: watch::Sender::new(()), observers: Mutex::default() }
+    }
+
+    /// Whether the row has content yet.
+    pub fn is_loaded(&self) -> bool {
+        self.state.read().loaded > 0
+    }
+
+    /// One object.
+    pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        self.state.read().map.get(key).cloned()
+    }
+
+    /// All objects as they are now.
+    pub fn snapshot(&self) -> Map {
+        self.state.read().map.clone()
+    }
+
+    /// All objects with where a watcher that starts from them stands.
+    pub fn snapshot_to_watch(&self) -> (Map, Position) {
+        let state = self.state.read();
+        let last = state.history.back().map_or(0, |e| e.entry.revision);
+        (state.map.clone(), Position { revision: last.max(state.loaded), epoch: state.epoch })
+    }
+
+    /// Keeps a snapshot for continued lists.
+    pub fn keep_snapshot(&self, revision: i64, map: Map) {
+        let mut state = self.state.write();
+        if state.snapshots.iter().any(|(r, _)| *r == revision) {
+            return;
+        }
+        if state.snapshots.len() >= MAX_SNAPSHOTS {
+            state.snapshots.pop_front();
+        }
+        state.snapshots.push_back((revision, map));
+    }
+
+    /// A snapshot kept for continued lists.
+    pub fn kept_snapshot(&self, revision: i64) -> Option<Map> {
+        self.state.read().snapshots.iter().find(|(r, _)| *r == revision).map(|(_, m)| m.clone())
+    }
+
+    /// Where a watcher that has seen everything up to the revision stands.
+    pub fn position(&self, revision: i64) -> Result<Position, TooOld> {
+        let state = self.state.read();
+        if revision < state.complete_after {
+            return Err(TooOld { revision, oldest: state.complete_after });
+        }
+        Ok(Position { revision, epoch: state.epoch })
+    }
+
+    /// Notifies of changes.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Up to `limit` events after the position.
+    pub fn events_after(&self, at: Position, limit: usize) -> Result<Vec<Arc<Event>>, TooOld> {
+        let state = self.state.read();
+        if at.epoch != state.epoch || at.revision < state.complete_after {
+            return Err(TooOld { revision: at.revision, oldest: state.complete_after });
+        }
+        let from = state.history.partition_point(|e| e.entry.revision <= at.revision);
+        let mut events: Vec<_> = state.history.range(from..).take(limit).cloned().collect();
+        // One transaction may change several objects at one revision: a batch never ends within one.
+        if events.len() == limit
+            && let Some(last) = events.last().map(|e| e.entry.revision)
+        {
+            let rest = state.history.range(from + limit..).take_while(|e| e.entry.revision == last);
+            events.extend(rest.cloned());
+        }
+        Ok(events)
+    }
+
+    /// Calls the observer for all objects there are and from now on for every change.
+    pub fn subscribe(&self, observer: Observer) {
+        let mut observers = self.observers.lock();
+        for entry in self.snapshot().range("", "") {
+            if let Ok(object) = entry.decode(&self.codec) {
+                observer(None, Some(&object), entry.revision);
+            }
+        }
+        observers.push(observer);
+    }
+
+    /// Makes an entry of a key's value, with the tree it has.
+    pub fn entry(&self, key: &str, kv: Kv) -> (Arc<Entry>, Value) {
+        let hub = self.codec.decode_stored(&kv.value, kv.revision).unwrap_or_else(|error| {
+            tracing::error!(key = %kv.key, %error, "an object in etcd can't be decoded");
+            Value::Null
+        });
+        (Arc::new(Entry::new(&self.codec.storage, key, kv.value, kv.revision, kv.lease, &hub)), hub)
+    }
+
+    /// The whole content at a revision. Only the feed calls this.
+    pub(super) fn load(&self, entries: Vec<Arc<Entry>>, revision: i64) {
+        let observers = self.observers.lock();
+        let map = Map::from_sorted(entries);
+        let old = {
+            let mut state = self.state.write();
+            let old = std::mem::replace(&mut state.map, map.clone());
+            state.history.clear();
+            state.snapshots.clear();
+            state.dead_bytes = 0;
+            state.complete_after = revision;
+            state.loaded = revision;
+            state.epoch += 1;
+            old
+        };
+        if !observers.is_empty() {
+            self.observe_difference(&observers, &old, &map, revision);
+        }
+        self.changed.send_replace(());
+    }
+
+    fn observe_difference(&self, observers: &[Observer], old: &Map, new: &Map, revision: i64) {
+        let decode = |e: &Arc<Entry>| e.decode(&self.codec).ok();
+        for entry in new.range("", "") {
+            let before = old.get(&entry.key);
+            if before.is_some_and(|b| b.revision == entry.revision) {
+                continue;
+            }
+            let (before, after) = (before.and_then(decode), decode(entry));
+            observers.iter().for_each(|o| o(before.as_ref(), after.as_ref(), entry.revision));
+        }
+        for entry in old.range("", "").filter(|e| new.get(&e.key).is_none()) {
+            let before = decode(entry);
+            observers.iter().for_each(|o| o(before.as_ref(), None, revision));
+        }
+    }
+
+    /// One change from the watch: the new value, or the revision of the deletion. Only the feed calls this.
+    pub(super) fn apply(&self, key: &str, change: Result<Kv, i64>) {
+        let revision = change.as_ref().map_or_else(|deleted| *deleted, |kv| kv.revision);
+        if revision <= self.state.read().loaded {
+            return;
+        }
+        let made = change.ok().map(|kv| self.entry(key, kv));
+        let observers = self.observers.lock();
+        let previous = {
+            let mut state = self.state.write();
+            let (event, previous) = match &made {
+                Some((entry, _)) => {
+                    let previous = state.map.insert(entry.clone());
+                    let change = if previous.is_some() { Change::Modified } else { Change::Added };
+                    (Event::new(change, entry.clone(), previous.clone()), previous)
+                }
+                None => {
+                    let Some(previous) = state.map.remove(key) else { return };
+                    let gone = Arc::new(previous.at(revision));
+                    (Event::new(Change::Deleted, gone, Some(previous.clone())), Some(previous))
+                }
+            };
+            state.push(Arc::new(event));
+            previous
+        };
+        if !observers.is_empty() {
+            let old = previous.and_then(|p| p.decode(&self.codec).ok());
+            let new = made.as_ref().map(|(_, hub)| hub);
+            observers.iter().for_each(|o| o(old.as_ref(), new, revision));
+        }
+        self.changed.send_replace(());
+    }
+}
+
+impl State {
+    fn push(&mut self, event: Arc<Event>) {
+        self.dead_bytes += event.dead_bytes();
+        let now = event.at;
+        self.history.push_back(event);
+        while self.history.len() > MIN_EVENTS {
+            let Some(oldest) = self.history.front() else { break };
+            let stale = now.duration_since(oldest.at) > FRESH;
+            if !stale && self.history.len() <= MAX_EVENTS && self.dead_bytes <= MAX_DEAD_BYTES {
+                break;
+            }
+            self.dead_bytes -= oldest.dead_bytes();
+            self.complete_after = oldest.entry.revision;
+            self.history.pop_front();
+        }
+    }
+}

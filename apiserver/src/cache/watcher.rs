@@ -1,0 +1,201 @@
+//! One client's view of a row's changes: from the cache, or, for rows that are not cached, from etcd itself.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use etcd_client::{EventType, WatchStream};
+use tokio::sync::watch;
+
+use super::entry::{Entry, Selection};
+use super::feed::Feed;
+use super::row::{Change, Event, Position, Row, TooOld};
+use crate::storage::Error;
+use crate::storage::codec::Codec;
+use crate::storage::etcd::{Etcd, Kv};
+use crate::storage::keys::{self, Keys};
+
+/// Events taken from a row's history at once.
+const BATCH: usize = 512;
+
+/// What a watcher is told.
+pub enum Item {
+    /// A change of what it selects.
+    Change(Change, Arc<Entry>),
+    /// All objects there were at the start have been told; everything up to this revision is known.
+    InitialEnd(i64),
+}
+
+/// Why a watch ends.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Ended {
+    /// It fell behind the window of history.
+    #[error("too old resource version: {} ({})", .0.revision, .0.oldest)]
+    TooOld(TooOld),
+    /// etcd.
+    #[error(transparent)]
+    Etcd(#[from] Error),
+}
+
+/// Where its changes come from.
+enum Source {
+    Cached { row: Arc<Row>, feed: Arc<Feed>, changes: watch::Receiver<()>, at: Position },
+    Direct { codec: Arc<Codec>, keys: Keys, stream: WatchStream, revision: i64 },
+}
+
+/// One client's watch.
+pub struct Watcher {
+    source: Source,
+    selection: Selection,
+    /// Prefix of the keys it may see: a namespace's, or an object's.
+    prefix: String,
+    pending: VecDeque<Item>,
+}
+
+impl Watcher {
+    /// From a position in a cached row's history, after these first items.
+    pub fn cached(
+        row: Arc<Row>,
+        feed: Arc<Feed>,
+        at: Position,
+        prefix: String,
+        selection: Selection,
+        first: VecDeque<Item>,
+    ) -> Self {
+        let changes = row.changes();
+        Watcher { source: Source::Cached { row, feed, changes, at }, selection, prefix, pending: first }
+    }
+
+    /// From etcd, after a revision and these first items.
+    pub async fn direct(
+        etcd: &Etcd,
+        codec: Arc<Codec>,
+        keys: Keys,
+        after: i64,
+        prefix: String,
+        selection: Selection,
+        first: VecDeque<Item>,
+    ) -> Result<Self, Error> {
+        let start = keys.full(&prefix);
+        let stream = etcd.watch(&start, &keys::end_of(&start), after + 1, true).await?;
+        let source = Source::Direct { codec, keys, stream, revision: after };
+        Ok(Watcher { source, selection, prefix, pending: first })
+    }
+
+    /// The codec of what it watches.
+    pub fn codec(&self) -> &Arc<Codec> {
+        match &self.source {
+            Source::Cached { row, .. } => &row.codec,
+            Source::Direct { codec, .. } => codec,
+        }
+    }
+
+    /// What is known now with no need to wait.
+    pub fn ready(&mut self) -> Option<Item> {
+        self.pending.pop_front()
+    }
+
+    /// The next item; waits for it. Cancelling loses nothing.
+    pub async fn next(&mut self) -> Result<Item, Ended> {
+        loop {
+            if let Some(item) = self.pending.pop_front() {
+                return Ok(item);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// A revision up to which the client knows everything, for a bookmark; `None` while there is more to tell.
+    pub fn caught_up(&self) -> Option<i64> {
+        if !self.pending.is_empty() {
+            return None;
+        }
+        match &self.source {
+            Source::Cached { row, feed, at, .. } => {
+                let reached = feed.revision();
+                let behind = row.events_after(*at, 1).map_or(true, |events| !events.is_empty());
+                (!behind).then_some(reached.max(at.revision))
+            }
+            Source::Direct { revision, .. } => Some(*revision),
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), Ended> {
+        match &mut self.source {
+            Source::Cached { row, changes, at, .. } => {
+                changes.borrow_and_update();
+                let events = row.events_after(*at, BATCH).map_err(Ended::TooOld)?;
+                if let Some(last) = events.last() {
+                    at.revision = last.entry.revision;
+                    let codec = &row.codec;
+                    let seen = events.iter().filter_map(|e| select(codec, &self.selection, &self.prefix, e));
+                    self.pending.extend(seen);
+                } else {
+                    // The row goes away only with its last watcher, so this waits for a change.
+                    let _ = changes.changed().await;
+                }
+            }
+            Source::Direct { codec, keys, stream, revision } => {
+                let Some(response) = stream.message().await.map_err(Error::from)? else {
+                    return Err(Error::Unavailable("the watch on etcd ended".to_owned()).into());
+                };
+                if response.canceled() {
+                    let oldest = response.compact_revision();
+                    let error = Error::Unavailable(response.cancel_reason().to_owned());
+                    return Err(match oldest {
+                        0 => error.into(),
+                        _ => Ended::TooOld(TooOld { revision: *revision, oldest }),
+                    });
+                }
+                for event in response.events() {
+                    let made = direct_event(codec, keys, event);
+                    let seen = made.and_then(|e| select(codec, &self.selection, &self.prefix, &e));
+                    self.pending.extend(seen);
+                    *revision = event.kv().map_or(*revision, |kv| kv.mod_revision());
+                }
+                if response.events().is_empty() && !response.created() {
+                    *revision = response.header().map_or(*revision, |h| h.revision()).max(*revision);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An event of etcd as one of the cache.
+fn direct_event(codec: &Codec, keys: &Keys, event: &etcd_client::Event) -> Option<Event> {
+    let kv = event.kv()?;
+    let key = keys.relative(std::str::from_utf8(kv.key()).ok()?)?;
+    let entry = |kv: Kv| {
+        let hub = codec.decode_stored(&kv.value, kv.revision).ok()?;
+        Some(Arc::new(Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &hub)))
+    };
+    let previous = event.prev_kv().and_then(|kv| entry(Kv::copy(kv)));
+    match event.event_type() {
+        EventType::Put => {
+            let change = if previous.is_some() { Change::Modified } else { Change::Added };
+            Some(Event::new(change, entry(Kv::copy(kv))?, previous))
+        }
+        EventType::Delete => {
+            let gone = Arc::new(previous.as_ref()?.at(kv.mod_revision()));
+            Some(Event::new(Change::Deleted, gone, previous))
+        }
+    }
+}
+
+/// What a change means to someone who sees only part of the objects: an object that leaves the selection is gone.
+fn select(codec: &Codec, selection: &Selection, prefix: &str, event: &Event) -> Option<Item> {
+    if !event.entry.key.starts_with(prefix) {
+        return None;
+    }
+    let sees = |e: &Arc<Entry>| selection.matches(&codec.storage, e);
+    if event.change == Change::Deleted {
+        return sees(&event.entry).then(|| Item::Change(Change::Deleted, event.entry.clone()));
+    }
+    let saw = event.previous.as_ref().is_some_and(sees);
+    match (saw, sees(&event.entry)) {
+        (false, true) => Some(Item::Change(Change::Added, event.entry.clone())),
+        (true, true) => Some(Item::Change(Change::Modified, event.entry.clone())),
+        (true, false) => event.previous_as_gone().map(|gone| Item::Change(Change::Deleted, gone)),
+        (false, false) => None,
+    }
+}

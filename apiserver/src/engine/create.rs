@@ -1,0 +1,188 @@
+//! Creating objects.
+
+use std::sync::Arc;
+
+use proto::status::Status;
+use serde_json::Value;
+
+use super::store::{Store, unavailable};
+use super::{Engine, meta};
+use crate::admission::{Operation, Review};
+use crate::registry::{Ctx, Hooks, Reservation};
+use crate::storage::codec::set_revision;
+use crate::storage::etcd::Written;
+use crate::storage::keys;
+
+/// How many generated names are tried.
+const NAME_ATTEMPTS: usize = 8;
+
+/// An object that was created.
+#[derive(Debug)]
+pub struct Creation {
+    /// The object, in the hub version.
+    pub object: Arc<Value>,
+    /// Texts for Warning headers.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// Creates an object (hub version). With `admit`, after admission.
+    pub async fn create(
+        &self,
+        store: &Store,
+        ctx: &Ctx,
+        mut object: Value,
+        admit: bool,
+    ) -> Result<Creation, Status> {
+        let mut review = admit.then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
+        if let Some(review) = &mut review {
+            review.object = object;
+            review.name = meta::text(&review.object, "name").to_owned();
+            self.admission().mutate(review).await?;
+            object = std::mem::take(&mut review.object);
+        }
+        let generated =
+            meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
+        let attempts = if generated { NAME_ATTEMPTS } else { 1 };
+        let mut last = None;
+        for _ in 0..attempts {
+            match self.create_once(store, ctx, object.clone(), &mut review).await {
+                Err(status) if generated && status.is_already_exists() => last = Some(status),
+                done => return done,
+            }
+        }
+        Err(last.unwrap_or_else(|| Status::internal("no name could be generated")))
+    }
+
+    async fn create_once(
+        &self,
+        store: &Store,
+        ctx: &Ctx,
+        mut object: Value,
+        review: &mut Option<Review>,
+    ) -> Result<Creation, Status> {
+        let hooks = &store.codec.storage.hooks;
+        let generated = prepare_new(&mut object, ctx);
+        let mut ctx = ctx.clone();
+        ctx.name = meta::text(&object, "name").to_owned();
+        let reservation = begin(hooks, &ctx, &mut object, None).await?;
+        let done = self.create_prepared(store, &ctx, object, generated, review).await;
+        settle(reservation, done.is_ok() && !ctx.dry_run).await;
+        done
+    }
+
+    async fn create_prepared(
+        &self,
+        store: &Store,
+        ctx: &Ctx,
+        mut object: Value,
+        generated: bool,
+        review: &mut Option<Review>,
+    ) -> Result<Creation, Status> {
+        let mut warnings = before_create(store, ctx, &mut object)?;
+        if let Some(review) = review {
+            review.name = ctx.name.clone();
+            review.object = object;
+            self.admission().validate(review).await?;
+            object = std::mem::take(&mut review.object);
+            warnings.append(&mut review.warnings);
+        }
+        let key = keys::relative(meta::text(&object, "namespace"), &ctx.name);
+        let taken = || match generated {
+            true => Status::generate_name_conflict(store.group(), store.resource(), &ctx.name, 1),
+            false => Status::already_exists(store.group(), store.resource(), &ctx.name),
+        };
+        if ctx.dry_run {
+            if store.fetch(&key).await?.is_some() {
+                return Err(taken());
+            }
+        } else {
+            let bytes = store.encode(&object)?;
+            let lease = store.lease_for(&object).await?;
+            match store.etcd.put(&store.keys.full(&key), 0, bytes, lease).await.map_err(unavailable)? {
+                Written::Done(revision) => set_revision(&mut object, revision),
+                Written::Lost(_) => return Err(taken()),
+            }
+        }
+        if let Some(decorate) = store.codec.storage.hooks.decorate {
+            decorate(&mut object);
+        }
+        Ok(Creation { object: Arc::new(object), warnings })
+    }
+}
+
+/// Fills in metadata and the name; whether the name was generated.
+pub(super) fn prepare_new(object: &mut Value, ctx: &Ctx) -> bool {
+    meta::set(object, "resourceVersion", Value::Null);
+    meta::fill(object, ctx.now);
+    let generated = meta::text(object, "name").is_empty() && !meta::text(object, "generateName").is_empty();
+    if generated {
+        let name = meta::generate_name(meta::text(object, "generateName"));
+        meta::set(object, "name", name);
+    }
+    generated
+}
+
+/// Hooks and validation of a new object: its warnings.
+pub(super) fn before_create(store: &Store, ctx: &Ctx, object: &mut Value) -> Result<Vec<String>, Status> {
+    let storage = &store.codec.storage;
+    let hooks = &storage.hooks;
+    let namespace = if storage.namespaced { ctx.namespace.as_str() } else { "" };
+    meta::match_namespace(object, namespace)?;
+    (hooks.prepare_create)(ctx, object);
+    let mut errors = meta::validate(object, storage.namespaced, hooks);
+    errors.extend((hooks.validate)(ctx, object));
+    if !errors.is_empty() {
+        return Err(Status::invalid(&storage.group, &storage.kind, meta::text(object, "name"), &errors));
+    }
+    let warnings = (hooks.warnings)(ctx, object);
+    (hooks.canonicalize)(object);
+    Ok(warnings)
+}
+
+/// A review of this request.
+pub(super) fn review(ctx: &Ctx, operation: Operation, object: Value, old: Arc<Value>) -> Review {
+    let endpoint = &ctx.endpoint;
+    let mut kind = (endpoint.group.to_string(), endpoint.version.to_string(), endpoint.kind.to_string());
+    if let Some((g, v, k)) = endpoint.subresource(&ctx.subresource).and_then(|s| s.kind.as_ref()) {
+        kind = (g.to_string(), v.to_string(), k.to_string());
+    }
+    Review {
+        operation,
+        endpoint: endpoint.clone(),
+        kind,
+        subresource: ctx.subresource.clone(),
+        namespace: ctx.namespace.clone(),
+        name: ctx.name.clone(),
+        user: ctx.user.clone(),
+        object,
+        old,
+        options: Value::clone(&ctx.options),
+        dry_run: ctx.dry_run,
+        warnings: Vec::new(),
+        annotations: Vec::new(),
+        reinvocation: false,
+    }
+}
+
+/// Allocates what the row's hook wants.
+pub(super) async fn begin(
+    hooks: &Hooks,
+    ctx: &Ctx,
+    object: &mut Value,
+    old: Option<&Value>,
+) -> Result<Option<Box<dyn Reservation>>, Status> {
+    match hooks.begin {
+        Some(begin) => begin(ctx, object, old).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Settles allocations after the write.
+pub(super) async fn settle(reservation: Option<Box<dyn Reservation>>, stored: bool) {
+    match reservation {
+        Some(reservation) if stored => reservation.commit().await,
+        Some(reservation) => reservation.revert().await,
+        None => {}
+    }
+}

@@ -1,0 +1,349 @@
+//! Lists and watches: which snapshot answers them, and how pages go on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proto::status::Status;
+use serde::{Deserialize, Serialize};
+
+use super::store::{Store, unavailable};
+use crate::cache::entry::{Entry, Selection};
+use crate::cache::map::Map;
+use crate::cache::row::{Change, Row};
+use crate::cache::watcher::{Item, Watcher};
+use crate::storage;
+use crate::storage::keys;
+
+/// Keys read from etcd at once when a list is answered from there.
+const PAGE: i64 = 500;
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// As fresh as etcd when the request came.
+    Latest,
+    /// Whatever is at hand.
+    Any,
+    /// At least of this revision.
+    NotOlderThan(i64),
+    /// Of exactly this revision.
+    Exact(i64),
+}
+
+/// A list to be made.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Namespace; empty for all.
+    pub namespace: String,
+    /// What is selected.
+    pub selection: Selection,
+    /// How fresh.
+    pub at: At,
+    /// At most so many items; 0 for all.
+    pub limit: usize,
+    /// The token of the page before, or empty.
+    pub continue_token: String,
+}
+
+/// A list.
+pub struct Listed {
+    /// Items in order.
+    pub items: Vec<Arc<Entry>>,
+    /// The list's resource version.
+    pub revision: i64,
+    /// Token of the next page, or empty.
+    pub continue_token: String,
+    /// How many items are left, if that is known.
+    pub remaining: Option<i64>,
+}
+
+/// A watch to be opened.
+#[derive(Debug, Clone)]
+pub struct WatchQuery {
+    /// Namespace; empty for all.
+    pub namespace: String,
+    /// What is selected.
+    pub selection: Selection,
+    /// After this revision; `None`: from now on, after all objects there are.
+    pub after: Option<i64>,
+    /// How fresh the objects there are must be.
+    pub at: At,
+    /// Whether the objects there are are told first.
+    pub initial: bool,
+    /// Whether the end of those is told too.
+    pub initial_end: bool,
+}
+
+/// The content of a continue token; upstream's format.
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+fn encode_token(revision: i64, after: &str) -> String {
+    let token = Token { v: TOKEN_VERSION.to_owned(), rv: revision, start: format!("{after}\0") };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+/// The revision to go on at (negative: whatever is current) and the key to start from.
+fn decode_token(text: &str) -> Result<(i64, String), Status> {
+    let bad = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
+    let invalid = |detail: &dyn std::fmt::Display| bad(format!("continue key is not valid: {detail}"));
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e))?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(&e))?;
+    if token.v != TOKEN_VERSION {
+        return Err(bad(format!(
+            "continue key is not valid: server does not recognize this encoded version {}",
+            token.v
+        )));
+    }
+    if token.rv == 0 {
+        return Err(bad(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+                .into(),
+        ));
+    }
+    if token.start.is_empty() {
+        return Err(
+            bad("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()),
+        );
+    }
+    if token.start.split('/').any(|s| s == ".." || s == "." || s.is_empty()) {
+        return Err(invalid(&token.start));
+    }
+    Ok((token.rv, token.start))
+}
+
+impl Store {
+    /// The prefix of the keys that a request can be about.
+    fn scope(&self, namespace: &str, selection: &Selection) -> String {
+        let prefix = keys::namespace_prefix(namespace);
+        let name = selection.fields.requires_exact_match("metadata.name").filter(|n| !n.is_empty());
+        match name {
+            Some(name) if !self.codec.storage.namespaced || !prefix.is_empty() => prefix + name,
+            _ => prefix,
+        }
+    }
+
+    /// Makes a list.
+    pub async fn list(&self, query: &ListQuery) -> Result<Listed, Status> {
+        let prefix = self.scope(&query.namespace, &query.selection);
+        if !query.continue_token.is_empty() {
+            return self.next_page(query, &prefix).await;
+        }
+        if let (Some(row), At::Exact(revision)) = (&self.row, query.at)
+            && let Some(map) = row.kept_snapshot(revision)
+        {
+            return Ok(self.page(row, &map, revision, "", &prefix, query));
+        }
+        match &self.row {
+            Some(row) if self.wait(query.at).await? => {
+                let reached = self.feed.revision();
+                let (map, position) = row.snapshot_to_watch();
+                Ok(self.page(row, &map, reached.max(position.revision), "", &prefix, query))
+            }
+            _ => {
+                let revision = if let At::Exact(revision) = query.at { revision } else { 0 };
+                self.list_etcd(revision, "", &prefix, query).await
+            }
+        }
+    }
+
+    async fn next_page(&self, query: &ListQuery, prefix: &str) -> Result<Listed, Status> {
+        let (revision, start) = decode_token(&query.continue_token)?;
+        let Some(row) = &self.row else {
+            return self.list_etcd(revision.max(0), &start, prefix, query).await;
+        };
+        if revision < 0 {
+            // The client was told that its snapshot is gone and accepts what is current.
+            let found = self.wait(At::Latest).await?;
+            if !found {
+                return self.list_etcd(0, &start, prefix, query).await;
+            }
+            let reached = self.feed.revision();
+            let (map, position) = row.snapshot_to_watch();
+            return Ok(self.page(row, &map, reached.max(position.revision), &start, prefix, query));
+        }
+        match row.kept_snapshot(revision) {
+            Some(map) => Ok(self.page(row, &map, revision, &start, prefix, query)),
+            None => self.list_etcd(revision, &start, prefix, query).await,
+        }
+    }
+
+    /// A page of a snapshot; the snapshot is kept when there is more to come.
+    fn page(
+        &self,
+        row: &Row,
+        map: &Map,
+        revision: i64,
+        start: &str,
+        prefix: &str,
+        query: &ListQuery,
+    ) -> Listed {
+        let storage = &self.codec.storage;
+        let everything = query.selection.is_empty();
+        // Upstream does not page what is read with resourceVersion=0.
+        let limit = if query.at == At::Any { 0 } else { query.limit };
+        let mut range =
+            map.range(prefix, start).filter(|e| everything || query.selection.matches(storage, e));
+        if limit == 0 {
+            let items = range.cloned().collect();
+            return Listed { items, revision, continue_token: String::new(), remaining: None };
+        }
+        let items: Vec<_> = range.by_ref().take(limit).cloned().collect();
+        let (mut continue_token, mut remaining) = (String::new(), None);
+        if range.next().is_some()
+            && let Some(last) = items.last()
+        {
+            continue_token = encode_token(revision, &last.key);
+            remaining = everything.then(|| range.count() as i64 + 1);
+            row.keep_snapshot(revision, map.clone());
+        }
+        Listed { items, revision, continue_token, remaining }
+    }
+
+    /// A list from etcd, at a revision (0: the current one).
+    async fn list_etcd(
+        &self,
+        revision: i64,
+        start: &str,
+        prefix: &str,
+        query: &ListQuery,
+    ) -> Result<Listed, Status> {
+        let end = keys::end_of(&self.keys.full(prefix));
+        let from = if start > prefix { start } else { prefix };
+        let (mut from, mut revision) = (self.keys.full(from), revision);
+        let everything = query.selection.is_empty();
+        let mut items: Vec<Arc<Entry>> = Vec::new();
+        loop {
+            let wanted = match query.limit {
+                0 => PAGE,
+                limit => (limit - items.len()) as i64,
+            };
+            let page = self.etcd.range(&from, &end, wanted.max(1), revision).await;
+            let page = page.map_err(|e| self.expired(e, &query.continue_token, start))?;
+            if revision == 0 {
+                revision = page.revision;
+            }
+            let last = page.kvs.last().map(|kv| kv.key.clone());
+            let taken = page.kvs.len() as i64;
+            for kv in page.kvs {
+                let entry = self.entry(kv)?;
+                if everything || query.selection.matches(&self.codec.storage, &entry) {
+                    items.push(entry);
+                }
+            }
+            let Some(last) = last.filter(|_| page.more) else { break };
+            if query.limit > 0 && items.len() >= query.limit {
+                let relative = self.keys.relative(&last).unwrap_or_default();
+                let remaining = everything.then_some(page.count - taken);
+                return Ok(Listed {
+                    items,
+                    revision,
+                    continue_token: encode_token(revision, relative),
+                    remaining,
+                });
+            }
+            from = last + "\0";
+        }
+        Ok(Listed { items, revision, continue_token: String::new(), remaining: None })
+    }
+
+    /// A page that is compacted away: with the way to go on that upstream offers.
+    fn expired(&self, error: storage::Error, token: &str, start: &str) -> Status {
+        if !matches!(error, storage::Error::Compacted) || token.is_empty() {
+            return unavailable(error);
+        }
+        let start = start.strip_suffix('\0').unwrap_or(start);
+        Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+        )
+        .with_continue(encode_token(-1, start))
+    }
+
+    /// Opens a watch.
+    pub async fn watch(&self, query: WatchQuery) -> Result<Watcher, Status> {
+        let prefix = self.scope(&query.namespace, &query.selection);
+        let Some(row) = &self.row else { return self.watch_etcd(query, prefix).await };
+        let mut first = VecDeque::new();
+        let position = match query.after {
+            Some(revision) if !query.initial => row.position(revision).map_err(|old| {
+                Status::expired(format!("too old resource version: {} ({})", old.revision, old.oldest))
+            })?,
+            _ => {
+                self.wait(query.at).await?;
+                let reached = self.feed.revision();
+                let (map, position) = row.snapshot_to_watch();
+                if query.initial {
+                    let selected =
+                        map.range(&prefix, "").filter(|e| query.selection.matches(&self.codec.storage, e));
+                    first.extend(selected.map(|e| Item::Change(Change::Added, e.clone())));
+                }
+                if query.initial_end {
+                    first.push_back(Item::InitialEnd(reached.max(position.revision)));
+                }
+                position
+            }
+        };
+        Ok(Watcher::cached(row.clone(), self.feed.clone(), position, prefix, query.selection, first))
+    }
+
+    async fn watch_etcd(&self, query: WatchQuery, prefix: String) -> Result<Watcher, Status> {
+        let mut first = VecDeque::new();
+        let after = match query.after {
+            Some(revision) if !query.initial => revision,
+            _ => {
+                let list = ListQuery {
+                    namespace: query.namespace.clone(),
+                    selection: query.selection.clone(),
+                    at: At::Latest,
+                    limit: 0,
+                    continue_token: String::new(),
+                };
+                let listed = self.list_etcd(0, "", &prefix, &list).await?;
+                if query.initial {
+                    first.extend(listed.items.into_iter().map(|e| Item::Change(Change::Added, e)));
+                }
+                if query.initial_end {
+                    first.push_back(Item::InitialEnd(listed.revision));
+                }
+                listed.revision
+            }
+        };
+        Watcher::direct(
+            &self.etcd,
+            self.codec.clone(),
+            self.keys.clone(),
+            after,
+            prefix,
+            query.selection,
+            first,
+        )
+        .await
+        .map_err(unavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_upstreams() {
+        let token = encode_token(7, "default/a");
+        assert_eq!(
+            String::from_utf8(URL_SAFE_NO_PAD.decode(&token).expect("base64")).expect("text"),
+            "{\"v\":\"meta.k8s.io/v1\",\"rv\":7,\"start\":\"default/a\\u0000\"}"
+        );
+        assert_eq!(decode_token(&token).expect("valid"), (7, "default/a\0".to_owned()));
+        for bad in ["!", "e30", &encode_token(0, "a"), &encode_token(5, "../b")] {
+            assert_eq!(decode_token(bad).expect_err("refused").code, 400);
+        }
+    }
+}

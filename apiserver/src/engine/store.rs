@@ -1,0 +1,130 @@
+//! One resource in the cache and in etcd.
+
+use std::sync::Arc;
+
+use proto::status::{Cause, Status, reason};
+use serde_json::Value;
+
+use super::list::At;
+use crate::cache::entry::Entry;
+use crate::cache::feed::Feed;
+use crate::cache::fresh::Freshness;
+use crate::cache::row::Row;
+use crate::storage::codec::{self, Codec};
+use crate::storage::etcd::{Etcd, Kv};
+use crate::storage::keys::{self, Keys};
+use crate::storage::lease::Leases;
+use crate::storage::{self};
+
+/// One resource in the cache and in etcd.
+pub struct Store {
+    /// Its codec, with the rows.
+    pub codec: Arc<Codec>,
+    pub(super) keys: Keys,
+    pub(super) row: Option<Arc<Row>>,
+    pub(super) etcd: Etcd,
+    pub(super) feed: Arc<Feed>,
+    pub(super) freshness: Arc<Freshness>,
+    pub(super) leases: Arc<Leases>,
+}
+
+impl Store {
+    /// API group.
+    pub fn group(&self) -> &str {
+        &self.codec.storage.group
+    }
+
+    /// Plural resource.
+    pub fn resource(&self) -> &str {
+        &self.codec.storage.resource
+    }
+
+    /// A 404 about an object of it.
+    pub fn not_found(&self, name: &str) -> Status {
+        Status::not_found(self.group(), self.resource(), name)
+    }
+
+    /// The cached row, if it is cached.
+    pub fn row(&self) -> Option<&Arc<Row>> {
+        self.row.as_ref()
+    }
+
+    /// Reads an object.
+    pub async fn get(&self, namespace: &str, name: &str, at: At) -> Result<Arc<Entry>, Status> {
+        let key = keys::relative(namespace, name);
+        let found = match &self.row {
+            Some(row) if self.wait(at).await? => row.get(&key),
+            _ => self.fetch(&key).await?,
+        };
+        found.ok_or_else(|| self.not_found(name))
+    }
+
+    /// Reads an object from etcd.
+    pub async fn fetch(&self, key: &str) -> Result<Option<Arc<Entry>>, Status> {
+        let (kv, _) = self.etcd.get(&self.keys.full(key)).await.map_err(unavailable)?;
+        kv.map(|kv| self.entry(kv)).transpose()
+    }
+
+    /// Waits until the cache is as fresh as asked; false if it can't be in time and etcd must be read.
+    pub(super) async fn wait(&self, at: At) -> Result<bool, Status> {
+        match at {
+            At::Any => Ok(self.feed.revision() > 0),
+            At::Latest => {
+                let revision = self.freshness.revision().await.map_err(unavailable)?;
+                Ok(self.feed.reached(revision).await)
+            }
+            At::NotOlderThan(revision) => {
+                if !self.feed.reached(revision).await {
+                    return Err(too_large(revision, self.feed.revision()));
+                }
+                Ok(true)
+            }
+            At::Exact(_) => Ok(false),
+        }
+    }
+
+    /// Makes an entry of what etcd answered.
+    pub(super) fn entry(&self, kv: Kv) -> Result<Arc<Entry>, Status> {
+        let key = self.keys.relative(&kv.key).unwrap_or(&kv.key).to_owned();
+        let hub = self.codec.decode_stored(&kv.value, kv.revision).map_err(undecodable)?;
+        Ok(Arc::new(Entry::new(&self.codec.storage, &key, kv.value, kv.revision, kv.lease, &hub)))
+    }
+
+    /// The lease for an object about to be written.
+    pub(super) async fn lease_for(&self, object: &Value) -> Result<i64, Status> {
+        let Some(ttl) = self.codec.storage.ttl else { return Ok(0) };
+        self.leases.lease_for(ttl(object)).await.map_err(unavailable)
+    }
+
+    /// Bytes to store.
+    pub(super) fn encode(&self, object: &Value) -> Result<Vec<u8>, Status> {
+        self.codec.encode_stored(object).map_err(undecodable)
+    }
+}
+
+/// What a failure of etcd is to clients.
+pub fn unavailable(error: storage::Error) -> Status {
+    match error {
+        storage::Error::TooLarge => Status::request_entity_too_large(error),
+        storage::Error::Compacted => Status::expired("The resourceVersion for the provided list is too old."),
+        storage::Error::Future => Status::internal(error),
+        storage::Error::Unavailable(message) => Status::failure(500, reason::INTERNAL_ERROR, message),
+    }
+}
+
+/// What an object that can't be coded is to clients.
+pub fn undecodable(error: codec::Error) -> Status {
+    Status::internal(error)
+}
+
+/// A revision that the cache does not reach in time.
+fn too_large(revision: i64, current: i64) -> Status {
+    let mut status =
+        Status::timeout(format!("Too large resource version: {revision}, current: {current}"), 1);
+    status.details.get_or_insert_default().causes = vec![Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".to_owned(),
+        field: String::new(),
+    }];
+    status
+}

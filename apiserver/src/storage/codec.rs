@@ -1,0 +1,226 @@
+//! Between bytes and trees: what is stored, what hooks see (the hub version), and what is served.
+
+use std::sync::Arc;
+
+use proto::schema::Type;
+use proto::{json, protobuf};
+use serde_json::Value;
+
+use crate::registry::{Conversion, Endpoint, Registry, Storage};
+
+/// An encoding of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Media {
+    /// JSON text.
+    Json,
+    /// The bare protobuf message (its envelope is put around it where it is needed).
+    Protobuf,
+}
+
+/// Why bytes are not an object of the row.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Not decodable.
+    #[error("{0}")]
+    Decode(String),
+    /// Of a version that no row knows.
+    #[error("no kind {kind:?} is registered for version {api_version:?} in scheme")]
+    UnknownVersion {
+        /// What the object says.
+        api_version: String,
+        /// What the object says.
+        kind: String,
+    },
+    /// The version has no such encoding.
+    #[error("object {0} has no protobuf form")]
+    NoProtobuf(String),
+    /// Its conversion is not a function.
+    #[error("conversion of {0} needs its webhook")]
+    External(String),
+}
+
+/// One storage row with all versions of it.
+pub struct Codec {
+    /// The row.
+    pub storage: Arc<Storage>,
+    /// Its endpoint rows, served or not.
+    pub versions: Vec<Arc<Endpoint>>,
+    hub: usize,
+    stored: usize,
+    media: Media,
+}
+
+impl Codec {
+    /// The codec of a row; `None` if no endpoint row has its hub or stored version.
+    pub fn new(registry: &Registry, storage: Arc<Storage>, media: Media) -> Option<Self> {
+        let versions: Vec<_> = registry.endpoints_of(&storage).cloned().collect();
+        let find = |(group, version): &(_, _)| {
+            versions.iter().position(|e: &Arc<Endpoint>| e.group == *group && e.version == *version)
+        };
+        let (hub, stored) = (find(&storage.hub)?, find(&storage.stored)?);
+        let custom = versions.get(stored).is_none_or(|e| e.custom || e.schema.is_none());
+        let media = if custom { Media::Json } else { media };
+        Some(Codec { storage, versions, hub, stored, media })
+    }
+
+    /// The endpoint of the hub version.
+    pub fn hub(&self) -> &Arc<Endpoint> {
+        &self.versions[self.hub]
+    }
+
+    /// The index of an endpoint among `versions`.
+    pub fn version(&self, endpoint: &Endpoint) -> Option<usize> {
+        self.versions.iter().position(|e| e.version == endpoint.version && e.group == endpoint.group)
+    }
+
+    /// Decodes stored bytes to the hub version, with defaults and the revision.
+    pub fn decode_stored(&self, bytes: &[u8], revision: i64) -> Result<Value, Error> {
+        let (mut value, at) = if bytes.starts_with(protobuf::MAGIC) {
+            let unknown = protobuf::unwrap(bytes).map_err(|e| Error::Decode(e.to_string()))?;
+            let at = self.find(&unknown.api_version, &unknown.kind)?;
+            let value = decode(&self.versions[at], Media::Protobuf, unknown.raw)?;
+            (value, at)
+        } else {
+            let head: TypeMeta = serde_json::from_slice(bytes).map_err(|e| Error::Decode(e.to_string()))?;
+            let at = self.find(&head.api_version, &head.kind)?;
+            (decode(&self.versions[at], Media::Json, bytes)?, at)
+        };
+        default(&self.versions[at], &mut value);
+        let mut value = self.to_hub(at, value)?;
+        set_revision(&mut value, revision);
+        Ok(value)
+    }
+
+    /// Encodes a hub-version tree as it is to be stored.
+    pub fn encode_stored(&self, hub: &Value) -> Result<Vec<u8>, Error> {
+        let mut value = self.from_hub(self.stored, hub.clone())?;
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+            metadata.remove("selfLink");
+        }
+        let endpoint = &self.versions[self.stored];
+        match self.media {
+            Media::Json => {
+                let mut bytes = encode(endpoint, &value, Media::Json)?;
+                bytes.push(b'\n');
+                Ok(bytes)
+            }
+            Media::Protobuf => {
+                let raw = encode(endpoint, &value, Media::Protobuf)?;
+                Ok(protobuf::wrap(&endpoint.api_version(), &endpoint.kind, &raw))
+            }
+        }
+    }
+
+    /// Encodes a hub-version tree in a version.
+    pub fn encode(&self, version: usize, hub: Value, media: Media) -> Result<Vec<u8>, Error> {
+        let value = self.from_hub(version, hub)?;
+        encode(&self.versions[version], &value, media)
+    }
+
+    /// Converts a tree of a version to the hub version.
+    pub fn to_hub(&self, version: usize, mut value: Value) -> Result<Value, Error> {
+        let from = &self.versions[version];
+        match &from.conversion {
+            Conversion::External(_) if version != self.hub => {
+                return Err(Error::External(from.kind.to_string()));
+            }
+            Conversion::Functions { to_hub, .. } => to_hub(&mut value),
+            _ => {}
+        }
+        set_type(&mut value, self.hub());
+        Ok(value)
+    }
+
+    /// Converts a tree of the hub version to a version.
+    pub fn from_hub(&self, version: usize, mut value: Value) -> Result<Value, Error> {
+        let to = &self.versions[version];
+        match &to.conversion {
+            Conversion::External(_) if version != self.hub => {
+                return Err(Error::External(to.kind.to_string()));
+            }
+            Conversion::Functions { from_hub, .. } => from_hub(&mut value),
+            _ => {}
+        }
+        set_type(&mut value, to);
+        Ok(value)
+    }
+
+    fn find(&self, api_version: &str, kind: &str) -> Result<usize, Error> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.versions
+            .iter()
+            .position(|e| e.group == group && e.version == version && e.kind == kind)
+            .ok_or_else(|| Error::UnknownVersion {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+            })
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct TypeMeta {
+    #[serde(rename = "apiVersion", default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+}
+
+/// Decodes an object of the endpoint's version from trusted bytes: nothing is reported about unknown fields.
+fn decode(endpoint: &Endpoint, media: Media, bytes: &[u8]) -> Result<Value, Error> {
+    match (media, schema_of(endpoint)) {
+        (Media::Json, None) => {
+            json::decode_any(bytes).map(|d| d.value).map_err(|e| Error::Decode(e.to_string()))
+        }
+        (Media::Json, Some(ty)) => {
+            json::decode(bytes, ty).map(|d| d.value).map_err(|e| Error::Decode(e.to_string()))
+        }
+        (Media::Protobuf, Some(ty)) => protobuf::decode(bytes, ty).map_err(|e| Error::Decode(e.to_string())),
+        (Media::Protobuf, None) => Err(Error::NoProtobuf(endpoint.kind.to_string())),
+    }
+}
+
+/// Encodes an object of the endpoint's version.
+pub fn encode(endpoint: &Endpoint, value: &Value, media: Media) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    match (media, schema_of(endpoint)) {
+        (Media::Json, None) => json::encode_any(value, &mut bytes),
+        (Media::Json, Some(ty)) => json::encode(value, ty, &mut bytes),
+        (Media::Protobuf, Some(ty)) => bytes = protobuf::encode(value, ty),
+        (Media::Protobuf, None) => return Err(Error::NoProtobuf(endpoint.kind.to_string())),
+    }
+    Ok(bytes)
+}
+
+/// The schema that objects are coded by; custom resources are coded as they are.
+pub fn schema_of(endpoint: &Endpoint) -> Option<&Type> {
+    if endpoint.custom { None } else { endpoint.schema.as_deref() }
+}
+
+/// Applies a version's defaults: the schema's, then those that span fields.
+pub fn default(endpoint: &Endpoint, value: &mut Value) {
+    if let Some(ty) = &endpoint.schema {
+        proto::schema::default(value, ty);
+    }
+    if let Some(default) = endpoint.default {
+        default(value);
+    }
+}
+
+/// Sets apiVersion and kind.
+pub fn set_type(value: &mut Value, endpoint: &Endpoint) {
+    if let Some(object) = value.as_object_mut() {
+        object.insert("apiVersion".to_owned(), endpoint.api_version().into());
+        object.insert("kind".to_owned(), endpoint.kind.as_ref().into());
+    }
+}
+
+/// Sets `metadata.resourceVersion`.
+pub fn set_revision(value: &mut Value, revision: i64) {
+    if let Some(object) = value.as_object_mut() {
+        let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Default::default()));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
+        }
+    }
+}

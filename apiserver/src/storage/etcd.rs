@@ -1,0 +1,229 @@
+//! The few etcd operations the server needs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, GetOptions, Identity, KvClient, LeaseClient,
+    PutOptions, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchStream,
+};
+
+use super::Error;
+
+/// One key's value.
+#[derive(Debug, Clone)]
+pub struct Kv {
+    /// Key.
+    pub key: String,
+    /// Value.
+    pub value: Bytes,
+    /// Mod revision.
+    pub revision: i64,
+    /// Lease, or 0.
+    pub lease: i64,
+}
+
+impl From<etcd_client::KeyValue> for Kv {
+    fn from(kv: etcd_client::KeyValue) -> Self {
+        let (revision, lease) = (kv.mod_revision(), kv.lease());
+        let (key, value) = kv.into_key_value();
+        // Keys are made from checked names, so they are text; a foreign key that is not can't match any object.
+        let key =
+            String::from_utf8(key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
+        Kv { key, value: Bytes::from(value), revision, lease }
+    }
+}
+
+impl Kv {
+    /// A copy of a borrowed value.
+    pub fn copy(kv: &etcd_client::KeyValue) -> Self {
+        Kv {
+            key: String::from_utf8_lossy(kv.key()).into_owned(),
+            value: Bytes::copy_from_slice(kv.value()),
+            revision: kv.mod_revision(),
+            lease: kv.lease(),
+        }
+    }
+}
+
+/// Part of a range of keys.
+#[derive(Debug)]
+pub struct Page {
+    /// Keys in order.
+    pub kvs: Vec<Kv>,
+    /// The store's revision when it was read.
+    pub revision: i64,
+    /// Whether there are more.
+    pub more: bool,
+    /// How many keys the range has from `start` on.
+    pub count: i64,
+}
+
+/// How a conditional write ended.
+#[derive(Debug)]
+pub enum Written {
+    /// Stored at this revision.
+    Done(i64),
+    /// The key was not as expected: this is what is there.
+    Lost(Option<Kv>),
+}
+
+/// How to reach etcd.
+#[derive(Debug, Clone, Default)]
+pub struct Servers {
+    /// URLs.
+    pub urls: Vec<String>,
+    /// PEM of the CAs that etcd's certificate is checked against.
+    pub ca: Option<Vec<u8>>,
+    /// PEM of the client certificate and its key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A client; clones share connections.
+#[derive(Clone)]
+pub struct Etcd {
+    kv: KvClient,
+    watch: WatchClient,
+    lease: LeaseClient,
+}
+
+impl Etcd {
+    /// Prepares connections; they are made when first needed.
+    pub async fn connect(servers: &Servers) -> Result<Self, Error> {
+        let mut options = ConnectOptions::new()
+            .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
+            .with_keep_alive_while_idle(true)
+            .with_connect_timeout(Duration::from_secs(20));
+        if servers.urls.iter().any(|u| u.starts_with("https://")) || servers.ca.is_some() {
+            let mut tls = TlsOptions::new();
+            if let Some(ca) = &servers.ca {
+                tls = tls.ca_certificate(Certificate::from_pem(ca));
+            }
+            if let Some((cert, key)) = &servers.identity {
+                tls = tls.identity(Identity::from_pem(cert, key));
+            }
+            options = options.with_tls(tls);
+        }
+        let client = Client::connect(&servers.urls, Some(options)).await?;
+        Ok(Etcd {
+            kv: client.kv_client().max_decoding_message_size(usize::MAX),
+            watch: client.watch_client().max_decoding_message_size(usize::MAX),
+            lease: client.lease_client(),
+        })
+    }
+
+    /// Reads a key linearizably, with the store's revision.
+    pub async fn get(&self, key: &str) -> Result<(Option<Kv>, i64), Error> {
+        let mut response = self.kv.clone().get(key, None).await?;
+        let revision = response.header().map_or(0, |h| h.revision());
+        Ok((response.take_kvs().into_iter().next().map(Kv::from), revision))
+    }
+
+    /// The store's revision, linearizably.
+    pub async fn revision(&self, key: &str) -> Result<i64, Error> {
+        let response = self.kv.clone().get(key, Some(GetOptions::new().with_count_only())).await?;
+        Ok(response.header().map_or(0, |h| h.revision()))
+    }
+
+    /// Reads keys from `start` up to (not including) `end`; at a revision if it is not 0, else as they are now.
+    pub async fn range(&self, start: &str, end: &str, limit: i64, revision: i64) -> Result<Page, Error> {
+        let options = GetOptions::new().with_range(end).with_limit(limit).with_revision(revision);
+        let mut response = self.kv.clone().get(start, Some(options)).await?;
+        Ok(Page {
+            revision: response.header().map_or(0, |h| h.revision()),
+            more: response.more(),
+            count: response.count(),
+            kvs: response.take_kvs().into_iter().map(Kv::from).collect(),
+        })
+    }
+
+    /// Writes a key if its mod revision is as expected (0: if it is absent).
+    pub async fn put(&self, key: &str, expected: i64, value: Vec<u8>, lease: i64) -> Result<Written, Error> {
+        let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
+        self.write(key, expected, TxnOp::put(key, value, options)).await
+    }
+
+    /// Deletes a key if its mod revision is as expected.
+    pub async fn delete(&self, key: &str, expected: i64) -> Result<Written, Error> {
+        self.write(key, expected, TxnOp::delete(key, None)).await
+    }
+
+    async fn write(&self, key: &str, expected: i64, operation: TxnOp) -> Result<Written, Error> {
+        let txn = Txn::new()
+            .when([Compare::mod_revision(key, CompareOp::Equal, expected)])
+            .and_then([operation])
+            .or_else([TxnOp::get(key, None)]);
+        let response = self.kv.clone().txn(txn).await?;
+        if response.succeeded() {
+            return Ok(Written::Done(response.header().map_or(0, |h| h.revision())));
+        }
+        let current = match response.op_responses().into_iter().next() {
+            Some(TxnOpResponse::Get(mut get)) => get.take_kvs().into_iter().next().map(Kv::from),
+            _ => None,
+        };
+        Ok(Written::Lost(current))
+    }
+
+    /// Writes a key whatever is there.
+    pub async fn put_always(&self, key: &str, value: Vec<u8>, lease: i64) -> Result<(), Error> {
+        let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
+        self.kv.clone().put(key, value, options).await?;
+        Ok(())
+    }
+
+    /// Deletes a key whatever is there.
+    pub async fn delete_always(&self, key: &str) -> Result<(), Error> {
+        self.kv.clone().delete(key, None).await?;
+        Ok(())
+    }
+
+    /// Watches keys from `start` up to `end`, from a revision on.
+    pub async fn watch(
+        &self,
+        start: &str,
+        end: &str,
+        from: i64,
+        previous: bool,
+    ) -> Result<WatchStream, Error> {
+        let mut options =
+            WatchOptions::new().with_range(end).with_start_revision(from).with_progress_notify();
+        if previous {
+            options = options.with_prev_key();
+        }
+        Ok(self.watch.clone().watch(start, Some(options)).await?)
+    }
+
+    /// Grants a lease.
+    pub async fn grant(&self, seconds: i64) -> Result<i64, Error> {
+        Ok(self.lease.clone().grant(seconds, None).await?.id())
+    }
+
+    /// Drops history before a revision.
+    pub async fn compact(&self, revision: i64) -> Result<(), Error> {
+        self.kv.clone().compact(revision, None).await?;
+        Ok(())
+    }
+
+    /// Raises a key's version from the expected one by writing the value: (whether that worked, its version, the store's revision).
+    pub async fn raise_version(
+        &self,
+        key: &str,
+        expected: i64,
+        value: String,
+    ) -> Result<(bool, i64, i64), Error> {
+        let txn = Txn::new()
+            .when([Compare::version(key, CompareOp::Equal, expected)])
+            .and_then([TxnOp::put(key, value, None)])
+            .or_else([TxnOp::get(key, None)]);
+        let response = self.kv.clone().txn(txn).await?;
+        let revision = response.header().map_or(0, |h| h.revision());
+        if response.succeeded() {
+            return Ok((true, expected + 1, revision));
+        }
+        let version = match response.op_responses().first() {
+            Some(TxnOpResponse::Get(get)) => get.kvs().first().map_or(0, |kv| kv.version()),
+            _ => 0,
+        };
+        Ok((false, version, revision))
+    }
+}
