@@ -14,6 +14,7 @@ pub mod leader;
 pub mod logs;
 pub mod metrics;
 pub mod queue;
+pub mod serving;
 pub mod tasks;
 pub mod version;
 pub mod watch;
