@@ -81,7 +81,8 @@ pub(crate) fn rolling_update_loses_no_request(cluster: &Cluster) -> Result<()> {
     );
     let mut client = e2e::spawn(cluster.network.node("outside")?.command("bash").args(["-c", &script]))?;
     cluster.kubectl(&["rollout", "restart", "-n", "guestbook", "deployment/front"])?;
-    let rollout = cluster.kubectl(&["rollout", "status", "-n", "guestbook", "deployment/front", "--timeout=120s"]);
+    let rollout =
+        cluster.kubectl(&["rollout", "status", "-n", "guestbook", "deployment/front", "--timeout=120s"]);
     // The old pods' last seconds are part of the update.
     std::thread::sleep(Duration::from_secs(8));
     client.stdin.take().context("stdin")?.write_all(b"stop\n")?;

@@ -27,7 +27,11 @@ pub(crate) fn system_pods_run_without_restarts(cluster: &Cluster) -> Result<()> 
     eventually("the system's pods", SOON, || {
         let pods = cluster.get(&["pods", "-n", "kube-system"])?;
         let pods = pods["items"].as_array().context("items")?;
-        let named = |prefix: &str| pods.iter().filter(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().starts_with(prefix)).count();
+        let named = |prefix: &str| {
+            pods.iter()
+                .filter(|pod| pod["metadata"]["name"].as_str().unwrap_or_default().starts_with(prefix))
+                .count()
+        };
         for (prefix, count) in [
             ("etcd-n1", 1),
             ("kube-apiserver-n1", 1),
@@ -72,9 +76,15 @@ pub(crate) fn names_resolve(cluster: &Cluster) -> Result<()> {
     eventually("cluster DNS", SOON, || {
         contains(&cluster.exec("names", "nslookup kubernetes.default.svc.cluster.local")?, "10.96.0.1")
     })?;
-    contains(&cluster.exec("names", "cat /etc/resolv.conf")?, "search default.svc.cluster.local svc.cluster.local cluster.local")?;
+    contains(
+        &cluster.exec("names", "cat /etc/resolv.conf")?,
+        "search default.svc.cluster.local svc.cluster.local cluster.local",
+    )?;
     // Both protocols, and the short name by the search path.
-    contains(&cluster.exec("names", "wget -qO- --no-check-certificate https://kubernetes/version 2>&1 || true")?, "")?;
+    contains(
+        &cluster.exec("names", "wget -qO- --no-check-certificate https://kubernetes/version 2>&1 || true")?,
+        "",
+    )?;
     cluster.kubectl(&["delete", "pod", "names"]).map(drop)
 }
 

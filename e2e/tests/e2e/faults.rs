@@ -10,7 +10,16 @@ const SOON: Duration = Duration::from_secs(120);
 pub(crate) fn a_pod_is_killed(cluster: &Cluster) -> Result<()> {
     ready(cluster)?;
     remembers(cluster, "before the pod was killed")?;
-    cluster.kubectl(&["delete", "pod", "-n", "guestbook", "-l", "app=redis", "--grace-period=0", "--force"])?;
+    cluster.kubectl(&[
+        "delete",
+        "pod",
+        "-n",
+        "guestbook",
+        "-l",
+        "app=redis",
+        "--grace-period=0",
+        "--force",
+    ])?;
     ready(cluster)?;
     still_remembers(cluster, "before the pod was killed")
 }
@@ -18,7 +27,14 @@ pub(crate) fn a_pod_is_killed(cluster: &Cluster) -> Result<()> {
 pub(crate) fn a_node_is_drained(cluster: &Cluster) -> Result<()> {
     ready(cluster)?;
     remembers(cluster, "before the drain")?;
-    cluster.kubectl(&["drain", "n2", "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"])?;
+    cluster.kubectl(&[
+        "drain",
+        "n2",
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+        "--force",
+        "--timeout=120s",
+    ])?;
     ready(cluster)?;
     still_remembers(cluster, "before the drain")?;
     let pods = cluster.get(&["pods", "-n", "guestbook", "--field-selector=spec.nodeName=n2"])?;

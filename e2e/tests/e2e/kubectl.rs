@@ -40,7 +40,14 @@ pub(crate) fn writes(cluster: &Cluster) -> Result<()> {
     contains(&diff(cluster, &changed)?, "+  a: \"2\"")?;
     contains(&cluster.apply(&changed)?, "configmap/notes configured")?;
     cluster.kubectl(&["patch", "configmap", "notes", "--type=merge", "-p", r#"{"data": {"b": "3"}}"#])?;
-    cluster.kubectl(&["patch", "configmap", "notes", "--type=json", "-p", r#"[{"op": "add", "path": "/data/c", "value": "4"}]"#])?;
+    cluster.kubectl(&[
+        "patch",
+        "configmap",
+        "notes",
+        "--type=json",
+        "-p",
+        r#"[{"op": "add", "path": "/data/c", "value": "4"}]"#,
+    ])?;
     cluster.kubectl(&["patch", "configmap", "notes", "-p", r#"{"data": {"d": "5"}}"#])?;
     cluster.kubectl(&["label", "configmap", "notes", "tier=test"])?;
     cluster.kubectl(&["annotate", "configmap", "notes", "why=test"])?;
@@ -48,11 +55,20 @@ pub(crate) fn writes(cluster: &Cluster) -> Result<()> {
     same("data", notes["data"].clone(), serde_json::json!({"a": "2", "b": "3", "c": "4", "d": "5"}))?;
     same("label", notes["metadata"]["labels"]["tier"].as_str(), Some("test"))?;
     same("annotation", notes["metadata"]["annotations"]["why"].as_str(), Some("test"))?;
-    contains(&cluster.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], manifest)?, "serverside-applied")?;
+    contains(
+        &cluster.kubectl_with(&["apply", "--server-side", "--force-conflicts", "-f", "-"], manifest)?,
+        "serverside-applied",
+    )?;
     contains(&cluster.kubectl_with(&["replace", "-f", "-"], manifest)?, "replaced")?;
-    contains(&cluster.kubectl(&["create", "configmap", "other", "--from-literal=x=y", "--dry-run=server"])?, "(server dry run)")?;
+    contains(
+        &cluster.kubectl(&["create", "configmap", "other", "--from-literal=x=y", "--dry-run=server"])?,
+        "(server dry run)",
+    )?;
     contains(&cluster.kubectl_fails(&["get", "configmap", "other"])?, "configmaps \"other\" not found")?;
-    let watch = cluster.kubectl_command().args(["get", "configmap", "notes", "-w", "--output-watch-events", "--request-timeout=3s"]).output()?;
+    let watch = cluster
+        .kubectl_command()
+        .args(["get", "configmap", "notes", "-w", "--output-watch-events", "--request-timeout=3s"])
+        .output()?;
     contains(&String::from_utf8_lossy(&watch.stdout), "ADDED")?;
     cluster.kubectl(&["delete", "configmap", "notes"])?;
     cluster.kubectl(&["wait", "--for=delete", "configmap/notes", "--timeout=10s"]).map(drop)
@@ -71,7 +87,8 @@ fn diff(cluster: &Cluster, manifest: &str) -> Result<String> {
 pub(crate) fn deployments(cluster: &Cluster) -> Result<()> {
     let image = "registry.k8s.io/e2e/nginx:1";
     cluster.kubectl(&["create", "deployment", "web", "--image", image, "--replicas=2", "--port=80"])?;
-    let status = |cluster: &Cluster| cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]);
+    let status =
+        |cluster: &Cluster| cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]);
     contains(&status(cluster)?, "successfully rolled out")?;
     cluster.kubectl(&["expose", "deployment", "web", "--port=80"])?;
     eventually("endpoints", SOON, || {
@@ -115,7 +132,16 @@ pub(crate) fn pods(cluster: &Cluster) -> Result<()> {
     same("cp", cluster.exec("box", "cat /tmp/copied")?.trim(), "to be copied")?;
     cluster.first().sh("rm /tmp/copied-n1")?;
 
-    cluster.kubectl(&["run", "talker", "--image=registry.k8s.io/e2e/toolbox:1", "--restart=Never", "--", "sh", "-c", "echo hello; echo world"])?;
+    cluster.kubectl(&[
+        "run",
+        "talker",
+        "--image=registry.k8s.io/e2e/toolbox:1",
+        "--restart=Never",
+        "--",
+        "sh",
+        "-c",
+        "echo hello; echo world",
+    ])?;
     cluster.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/talker", "--timeout=60s"])?;
     same("logs", cluster.kubectl(&["logs", "talker"])?.as_str(), "hello\nworld\n")?;
     same("logs --tail", cluster.kubectl(&["logs", "talker", "--tail=1"])?.as_str(), "world\n")?;
@@ -132,7 +158,10 @@ pub(crate) fn pods(cluster: &Cluster) -> Result<()> {
     forward.wait()?;
     answer?;
     same("port-forward still ran", ended, None)?;
-    contains(&cluster.kubectl(&["get", "--raw", "/api/v1/namespaces/default/pods/box:8000/proxy/index.html"])?, "forwarded")?;
+    contains(
+        &cluster.kubectl(&["get", "--raw", "/api/v1/namespaces/default/pods/box:8000/proxy/index.html"])?,
+        "forwarded",
+    )?;
     cluster.kubectl(&["delete", "pod", "box", "talker"]).map(drop)
 }
 
@@ -164,18 +193,40 @@ pub(crate) fn access(cluster: &Cluster) -> Result<()> {
         // Without the administrator's certificate, which would win over the token.
         let server = format!("--server=https://{}:6443", cluster.first().address);
         let mut command = cluster.first().command("/opt/keelson/bin/kubectl");
-        command.args(["--kubeconfig=/dev/null", "--certificate-authority=/etc/kubernetes/pki/ca.crt", &server, &token]);
+        command.args([
+            "--kubeconfig=/dev/null",
+            "--certificate-authority=/etc/kubernetes/pki/ca.crt",
+            &server,
+            &token,
+        ]);
         command.args(arguments).output()
     };
-    contains(&String::from_utf8_lossy(&as_reader(&["auth", "whoami"])?.stdout), "system:serviceaccount:default:reader")?;
+    contains(
+        &String::from_utf8_lossy(&as_reader(&["auth", "whoami"])?.stdout),
+        "system:serviceaccount:default:reader",
+    )?;
     let refused = as_reader(&["get", "pods"])?;
     contains(
         &String::from_utf8_lossy(&refused.stderr),
         "pods is forbidden: User \"system:serviceaccount:default:reader\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"",
     )?;
-    cluster.kubectl(&["create", "rolebinding", "reader", "--clusterrole=view", "--serviceaccount=default:reader"])?;
-    eventually("the binding to count", SOON, || Ok(same("get pods", as_reader(&["get", "pods"])?.status.success(), true)?))?;
-    same("can-i", cluster.kubectl(&["auth", "can-i", "list", "secrets", "--as=system:serviceaccount:default:reader"]).is_err(), true)?;
+    cluster.kubectl(&[
+        "create",
+        "rolebinding",
+        "reader",
+        "--clusterrole=view",
+        "--serviceaccount=default:reader",
+    ])?;
+    eventually("the binding to count", SOON, || {
+        Ok(same("get pods", as_reader(&["get", "pods"])?.status.success(), true)?)
+    })?;
+    same(
+        "can-i",
+        cluster
+            .kubectl(&["auth", "can-i", "list", "secrets", "--as=system:serviceaccount:default:reader"])
+            .is_err(),
+        true,
+    )?;
     cluster.kubectl(&["delete", "serviceaccount,rolebinding", "reader"]).map(drop)
 }
 
@@ -191,17 +242,32 @@ pub(crate) fn errors(cluster: &Cluster) -> Result<()> {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: bad}\nspec: {containers: [{name: a, image: b, imagee: c}]}",
             "unknown field \"spec.containers[0].imagee\"",
         ),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: bad}\nspec: {containers: []}", "spec.containers: Required value"),
-        ("apiVersion: v1\nkind: Pod\nmetadata: {name: Bad}\nspec: {containers: [{name: a, image: b}]}", "metadata.name: Invalid value: \"Bad\""),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {}", "spec.selector: Required value"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: bad}\nspec: {containers: []}",
+            "spec.containers: Required value",
+        ),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: Bad}\nspec: {containers: [{name: a, image: b}]}",
+            "metadata.name: Invalid value: \"Bad\"",
+        ),
+        (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {}",
+            "spec.selector: Required value",
+        ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: [{port: 70000}]}",
             "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
         ),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: nowhere}", "namespaces \"nowhere\" not found"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: nowhere}",
+            "namespaces \"nowhere\" not found",
+        ),
     ] {
         contains(&bad(manifest)?, part)?;
     }
-    contains(&cluster.kubectl_fails(&["get", "--raw", "/api/v1/nothing"])?, "the server could not find the requested resource")?;
+    contains(
+        &cluster.kubectl_fails(&["get", "--raw", "/api/v1/nothing"])?,
+        "the server could not find the requested resource",
+    )?;
     contains(&cluster.kubectl_fails(&["delete", "namespace", "kube-system"])?, "forbidden").map(drop)
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use e2e::{Network, Node};
 
 /// Everything that a cluster touches on a machine, one sorted list each.
-const SNAPSHOT: &str = r#"
+const SNAPSHOT: &str = r##"
 echo "# mounts"; awk '{print $2, $3}' /proc/self/mounts | sort
 echo "# links"; ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\1/' | sort
 echo "# routes"; ip route | sort
@@ -12,7 +12,7 @@ echo "# nft"; nft list ruleset
 echo "# files"; find /etc /var/lib/kubelet /var/lib/etcd /var/lib/cni /var/lib/keelson /var/log /run -xdev 2>/dev/null | sort
 echo "# cgroups"; find /sys/fs/cgroup -type d -path "*$GROUP*" | sort
 echo "# sysctls"; sysctl -a 2>/dev/null | grep -E 'ip_forward |route_localnet|arp_ignore|nf_conntrack_(max|tcp)|kernel.panic|vm.overcommit_memory' | grep -vE 'conf\.(cni|veth|br)' | sort
-"#;
+"##;
 
 pub(crate) fn leaves_nothing_behind() -> Result<()> {
     let mut network = Network::new();
