@@ -36,13 +36,14 @@ pub(crate) async fn discover(config: &Config) -> Result<()> {
         }
     }
     // The same answer once more over TLS that this CA vouches for: the token alone could be shared with an impostor.
-    let bootstrap =
-        kubeconfig::yaml(&config.endpoint, &authority, "tls-bootstrap-token-user", json!({"token": token}))?;
-    let secure = Api::from_text(&bootstrap).await?;
+    let secure =
+        Api::from_text(&kubeconfig::yaml(&config.endpoint, &authority, "anonymous", json!({}))?).await?;
     secure
         .get("/api/v1/namespaces/kube-public/configmaps/cluster-info")
         .await
         .context("the API server's certificate is not signed by the CA in cluster-info")?;
+    let bootstrap =
+        kubeconfig::yaml(&config.endpoint, &authority, "tls-bootstrap-token-user", json!({"token": token}))?;
     write(&kubernetes("pki/ca.crt"), &authority, 0o644)?;
     write(&kubernetes("bootstrap-kubelet.conf"), bootstrap, 0o600)
 }

@@ -58,6 +58,9 @@ fn step(what: &str, run: impl FnOnce() -> Result<()>) {
 /// Kills every task and removes every container; the CNI plugins take their links down when the runtime stops a sandbox,
 /// and what is left of them goes with the network namespaces.
 fn remove_pods(config: &Config) -> Result<()> {
+    if !runtime::running() {
+        return Ok(());
+    }
     let tasks = runtime::ctr(config, &["tasks", "list", "--quiet"])?;
     for task in tasks.lines() {
         let _ = runtime::ctr(config, &["tasks", "delete", "--force", task]);
@@ -145,6 +148,10 @@ fn remove_cgroup(path: &Path) {
 
 /// Removes our folders; one that is itself a mount point (a private bind, a disk of its own) is emptied and stays.
 fn remove_files() -> Result<()> {
+    // Where every containerd of a machine puts its shims' sockets: gone only when nobody else's are there.
+    for folder in ["/run/containerd/s", "/run/containerd"] {
+        let _ = std::fs::remove_dir(folder);
+    }
     for folder in FOLDERS {
         let path = Path::new(folder);
         if !path.exists() {

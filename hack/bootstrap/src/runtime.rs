@@ -66,7 +66,8 @@ pub(crate) async fn start(config: &Config) -> Result<()> {
     import(config)
 }
 
-fn running() -> bool {
+/// Whether our containerd answers.
+pub(crate) fn running() -> bool {
     std::os::unix::net::UnixStream::connect(SOCKET).is_ok()
 }
 
