@@ -8,5 +8,6 @@ pub mod objects;
 pub mod pod;
 pub mod resources;
 pub mod runtime;
+pub mod status;
 pub mod sys;
 pub mod volumes;
