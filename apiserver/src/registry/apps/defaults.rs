@@ -45,10 +45,7 @@ pub(super) fn stateful_set(object: &mut Value) {
                 fill(strategy, "rollingUpdate", json!({}));
             }
             if strategy.get("type").is_some_and(|kind| kind == "RollingUpdate") {
-                within(strategy, "rollingUpdate", |update| {
-                    fill(update, "partition", 0);
-                    fill(update, "maxUnavailable", 1);
-                });
+                within(strategy, "rollingUpdate", |update| fill(update, "partition", 0));
             }
         });
         fill(spec, "persistentVolumeClaimRetentionPolicy", json!({}));
