@@ -1,1 +1,5 @@
-fn main() {}
+//! kube-controller-manager.
+
+fn main() -> std::process::ExitCode {
+    component_base::daemon::main(&controller_manager::SPEC)
+}

@@ -9,7 +9,6 @@
 mod builtin;
 mod checks;
 mod context;
-mod defaults;
 mod hooks;
 mod kind;
 mod rows;

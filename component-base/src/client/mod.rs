@@ -47,6 +47,8 @@ static LATENCY: Family = Family::histogram(
     &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0],
 );
 
+const JSON: &str = "application/json";
+
 /// A request that failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
@@ -393,7 +395,7 @@ impl Client {
             limiter.wait().await;
         }
         let work = async {
-            let response = self.send(method, path, body).await?;
+            let response = self.send(method, path, body, JSON).await?;
             let body = response.into_body().collect().await.map_err(|e| Error::Transport(describe(&e)))?;
             Ok(body.to_bytes())
         };
@@ -405,7 +407,12 @@ impl Client {
 
     /// Opens a stream: the answer's body is left to the caller. Not rate-limited and without time limit.
     pub async fn stream(&self, path: &str) -> Result<Incoming, Error> {
-        Ok(self.send(Method::GET, path, None).await?.into_body())
+        self.stream_as(path, JSON).await
+    }
+
+    /// Opens a stream in the form that `accept` asks for.
+    pub async fn stream_as(&self, path: &str, accept: &'static str) -> Result<Incoming, Error> {
+        Ok(self.send(Method::GET, path, None, accept).await?.into_body())
     }
 
     async fn send(
@@ -413,11 +420,12 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<(&'static str, Bytes)>,
+        accept: &'static str,
     ) -> Result<Response<Incoming>, Error> {
         let host = self.shared.host.as_str();
         let mut attempt = 0;
         loop {
-            let request = self.build(&method, path, &body).await?;
+            let request = self.build(&method, path, &body, accept).await?;
             let start = Instant::now();
             let outcome = self.shared.transport.pool().request(request).await;
             LATENCY.with(&[host, method.as_str()]).observe_since(start);
@@ -460,11 +468,12 @@ impl Client {
         method: &Method,
         path: &str,
         body: &Option<(&'static str, Bytes)>,
+        accept: &'static str,
     ) -> Result<Request<transport::Body>, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.shared.server))
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, accept)
             .header(USER_AGENT, &self.user_agent);
         if let Some(value) = self.authorization().await? {
             request = request.header(AUTHORIZATION, value);

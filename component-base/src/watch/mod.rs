@@ -60,6 +60,7 @@ pub struct Watch<T> {
     namespace: String,
     labels: String,
     fields: String,
+    metadata_only: bool,
     project: fn(&[u8]) -> Result<T, serde_json::Error>,
 }
 
@@ -73,7 +74,20 @@ impl<T: DeserializeOwned> Watch<T> {
 impl<T> Watch<T> {
     /// All objects of a resource, as `project` makes them from JSON.
     pub fn with_projection(resource: Resource, project: fn(&[u8]) -> Result<T, serde_json::Error>) -> Self {
-        Self { resource, namespace: String::new(), labels: String::new(), fields: String::new(), project }
+        Self {
+            resource,
+            namespace: String::new(),
+            labels: String::new(),
+            fields: String::new(),
+            metadata_only: false,
+            project,
+        }
+    }
+
+    /// Asks the server for the metadata alone, whatever the kind.
+    pub fn metadata_only(mut self) -> Self {
+        self.metadata_only = true;
+        self
     }
 
     /// Only those of one namespace.

@@ -24,6 +24,11 @@ use crate::client::{self, Client, query};
 /// A watch shorter than this that brought nothing counts as failed, so that a broken server isn't hammered.
 const SHORT: Duration = Duration::from_secs(1);
 
+const JSON: &str = "application/json";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 pub(super) struct Reflector<T> {
     client: Client,
     watch: Watch<T>,
@@ -99,7 +104,8 @@ impl<T: Object> Reflector<T> {
         let [labels, fields] = self.selectors();
         let path = self.watch.resource.path(&self.watch.namespace, "")
             + &query(&[labels, fields, ("resourceVersion", self.list_at)]);
-        let mut body = match self.client.stream(&path).await {
+        let accept = if self.watch.metadata_only { METADATA_LIST } else { JSON };
+        let mut body = match self.client.stream_as(&path, accept).await {
             Ok(body) => body,
             Err(error) => {
                 if error.is_expired() || is_too_large(&error) {
@@ -173,7 +179,8 @@ impl<T: Object> Reflector<T> {
                 ("timeoutSeconds", &timeout),
             ]);
         let started = Instant::now();
-        let mut body = match self.client.stream(&path).await {
+        let accept = if self.watch.metadata_only { METADATA } else { JSON };
+        let mut body = match self.client.stream_as(&path, accept).await {
             Ok(body) => body,
             Err(error) if error.is_expired() => return End::Expired,
             Err(error) => {

@@ -237,3 +237,4 @@ pub(super) fn file_key_volumes(spec: &View, container: &View, errors: &mut Error
         }
     }
 }
+

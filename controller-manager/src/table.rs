@@ -1,0 +1,188 @@
+//! The controllers: their names, whether they run by default, and how each is started.
+
+use std::sync::Arc;
+
+use crate::context::Controller;
+use crate::controllers;
+
+/// Subscribes to what a controller watches and spawns its workers.
+pub type Start = fn(Arc<Controller>) -> anyhow::Result<()>;
+
+/// One controller.
+pub struct Row {
+    pub name: &'static str,
+    /// The name of older versions, if it was another.
+    pub alias: &'static str,
+    /// The service account that it acts as.
+    pub account: &'static str,
+    /// The source that its events name.
+    pub component: &'static str,
+    pub on_by_default: bool,
+    /// None if it isn't built; then what it would do is left undone.
+    pub start: Option<Start>,
+}
+
+const fn row(name: &'static str, alias: &'static str, account: &'static str, start: Start) -> Row {
+    Row { name, alias, account, component: account, on_by_default: true, start: Some(start) }
+}
+
+const fn absent(name: &'static str, alias: &'static str) -> Row {
+    Row { name, alias, account: "", component: "", on_by_default: true, start: None }
+}
+
+impl Row {
+    const fn component(self, component: &'static str) -> Row {
+        Row { component, ..self }
+    }
+
+    const fn off(self) -> Row {
+        Row { on_by_default: false, ..self }
+    }
+}
+
+/// All controllers, in the order in which they start: what others need comes first.
+pub static TABLE: &[Row] = &[
+    absent("serviceaccount-token-controller", "serviceaccount-token"),
+    row("namespace-controller", "namespace", "namespace-controller", controllers::namespace::start),
+    row(
+        "serviceaccount-controller",
+        "serviceaccount",
+        "service-account-controller",
+        controllers::serviceaccount::start,
+    ),
+    row(
+        "root-ca-certificate-publisher-controller",
+        "root-ca-cert-publisher",
+        "root-ca-cert-publisher",
+        controllers::rootca::start,
+    ),
+    row(
+        "garbage-collector-controller",
+        "garbagecollector",
+        "generic-garbage-collector",
+        controllers::garbagecollector::start,
+    )
+    .component("garbage-collector-controller"),
+    row("deployment-controller", "deployment", "deployment-controller", controllers::deployment::start),
+    row("replicaset-controller", "replicaset", "replicaset-controller", controllers::replicaset::start),
+    row(
+        "replicationcontroller-controller",
+        "replicationcontroller",
+        "replication-controller",
+        controllers::replicaset::start_replication,
+    ),
+    row("daemonset-controller", "daemonset", "daemon-set-controller", controllers::daemonset::start)
+        .component("daemonset-controller"),
+    row("endpoints-controller", "endpoint", "endpoint-controller", controllers::endpoints::start_endpoints),
+    row(
+        "endpointslice-controller",
+        "endpointslice",
+        "endpointslice-controller",
+        controllers::endpoints::start_slices,
+    )
+    .component("endpoint-slice-controller"),
+    row(
+        "endpointslice-mirroring-controller",
+        "endpointslicemirroring",
+        "endpointslicemirroring-controller",
+        controllers::endpoints::start_mirroring,
+    )
+    .component("endpoint-slice-mirroring-controller"),
+    row("node-lifecycle-controller", "nodelifecycle", "node-controller", controllers::nodelifecycle::start),
+    row("taint-eviction-controller", "", "node-controller", controllers::tainteviction::start)
+        .component("taint-eviction-controller"),
+    row("node-ipam-controller", "nodeipam", "node-controller", controllers::nodeipam::start)
+        .component("cidrAllocator"),
+    row("pod-garbage-collector-controller", "podgc", "pod-garbage-collector", controllers::podgc::start),
+    absent("statefulset-controller", "statefulset"),
+    absent("job-controller", "job"),
+    absent("cronjob-controller", "cronjob"),
+    absent("ttl-after-finished-controller", "ttl-after-finished"),
+    absent("ttl-controller", "ttl"),
+    absent("disruption-controller", "disruption"),
+    absent("resourcequota-controller", "resourcequota"),
+    absent("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
+    absent("certificatesigningrequest-signing-controller", "csrsigning"),
+    absent("certificatesigningrequest-approving-controller", "csrapproving"),
+    absent("certificatesigningrequest-cleaner-controller", "csrcleaner"),
+    absent("bootstrap-signer-controller", "bootstrapsigner").off(),
+    absent("token-cleaner-controller", "tokencleaner").off(),
+    absent("clusterrole-aggregation-controller", "clusterrole-aggregation"),
+    absent("persistentvolumeclaim-protection-controller", "pvc-protection"),
+    absent("persistentvolume-protection-controller", "pv-protection"),
+    absent("persistentvolume-binder-controller", "persistentvolume-binder"),
+    absent("persistentvolume-attach-detach-controller", "attachdetach"),
+    absent("persistentvolume-expander-controller", "persistentvolume-expander"),
+    absent("ephemeral-volume-controller", "ephemeral-volume"),
+    absent("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
+    absent("storageversion-garbage-collector-controller", "storage-version-gc"),
+    absent("storage-version-migrator-controller", "svm"),
+    absent("resourceclaim-controller", "resource-claim-controller"),
+    absent("resourcepoolstatusrequest-controller", ""),
+    absent("device-taint-eviction-controller", ""),
+    absent("podcertificaterequest-cleaner-controller", ""),
+    absent("podgroup-protection-controller", ""),
+    absent("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),
+    absent("kube-apiserver-serving-clustertrustbundle-publisher-controller", ""),
+    absent("service-cidr-controller", ""),
+    absent("validatingadmissionpolicy-status-controller", ""),
+    absent("volumeattributesclass-protection-controller", ""),
+    absent("selinux-warning-controller", "").off(),
+    // These left for the cloud controller manager; their names are still accepted.
+    absent("service-lb-controller", "service").off(),
+    absent("cloud-node-lifecycle-controller", "cloud-node-lifecycle").off(),
+    absent("node-route-controller", "route").off(),
+];
+
+/// Whether a controller is to run: its own name decides, else `*` for those on by default.
+pub fn is_enabled(row: &Row, wanted: &[String]) -> bool {
+    let named = |name: &str| {
+        !row.name.is_empty() && (name == row.name || (!row.alias.is_empty() && name == row.alias))
+    };
+    for entry in wanted {
+        if named(entry) {
+            return true;
+        }
+        if entry.strip_prefix('-').is_some_and(named) {
+            return false;
+        }
+    }
+    row.on_by_default && wanted.iter().any(|entry| entry == "*")
+}
+
+/// Refuses a list of controllers that names what doesn't exist.
+pub fn check(wanted: &[String]) -> Result<(), String> {
+    match unknown(wanted) {
+        Some(name) => Err(format!(
+            "\"{name}\" is not in the list of known controllers: {}",
+            TABLE.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first entry that names no controller.
+fn unknown(wanted: &[String]) -> Option<&str> {
+    let known = |name: &str| TABLE.iter().any(|row| row.name == name || row.alias == name);
+    let plain = |entry: &'_ String| entry.strip_prefix('-').unwrap_or(entry).to_string();
+    wanted.iter().find(|entry| *entry != "*" && !known(&plain(entry))).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_stars() {
+        let list = |text: &str| text.split(',').map(String::from).collect::<Vec<_>>();
+        let enabled = |name: &str, wanted: &str| {
+            is_enabled(TABLE.iter().find(|r| r.name == name).unwrap(), &list(wanted))
+        };
+        assert!(enabled("deployment-controller", "*"));
+        assert!(!enabled("deployment-controller", "*,-deployment"));
+        assert!(!enabled("deployment-controller", "job-controller"));
+        assert!(!enabled("token-cleaner-controller", "*"));
+        assert!(enabled("token-cleaner-controller", "*,tokencleaner"));
+        assert_eq!(unknown(&list("*,-deployment,nonsense")), Some("nonsense"));
+    }
+}
