@@ -3,6 +3,24 @@
 //! Plugins run in the order of one [`Chain`]: all mutations first, then, on the object as it will be stored, all
 //! validations. A plugin sees objects in the hub version; webhooks convert through the request's endpoint.
 
+mod build;
+mod certificates;
+mod default_class;
+mod namespace_lifecycle;
+mod node_restriction;
+mod pod_defaults;
+mod priority;
+mod rbac_escalation;
+mod runtime_class;
+mod service_account;
+mod step;
+mod storage;
+#[cfg(test)]
+mod testing;
+mod unsupported;
+
+pub use build::{AdmissionOptions, build};
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -85,9 +103,15 @@ impl Review {
         self.subresource.is_empty() && self.endpoint.group == group && self.endpoint.resource == resource
     }
 
-    /// A 403 about this object.
+    /// A 403 about this object, called by its generateName as long as it has no name.
     pub fn forbidden(&self, why: impl std::fmt::Display) -> Status {
-        Status::forbidden(&self.endpoint.group, &self.endpoint.resource, &self.name, why)
+        let metadata = &self.object["metadata"];
+        let name = [Some(self.name.as_str()), metadata["name"].as_str(), metadata["generateName"].as_str()]
+            .into_iter()
+            .flatten()
+            .find(|name| !name.is_empty())
+            .unwrap_or("Unknown");
+        Status::forbidden(&self.endpoint.group, &self.endpoint.resource, name, why)
     }
 }
 

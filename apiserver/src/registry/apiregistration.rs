@@ -1,5 +1,6 @@
 //! The group apiregistration.k8s.io: API services of the aggregation layer.
 
+use super::defaults::{fill, within};
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, strategy};
 
@@ -10,6 +11,11 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .cluster()
         .category("api-extensions")
         .prefix("apiregistration.k8s.io/apiservices")
+        .default(|object| {
+            within(object, "spec", |spec| {
+                within(spec, "service", |service| fill(service, "port", 443));
+            });
+        })
         .hooks(Hooks {
             allow_unconditional_update: false,
             validate_name: strategy::path_segment_name,

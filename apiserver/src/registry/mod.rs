@@ -9,6 +9,7 @@
 mod builtin;
 mod checks;
 mod context;
+mod defaults;
 mod hooks;
 mod kind;
 mod rows;

@@ -9,11 +9,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "priorityclasses", "PriorityClass")
         .cluster()
         .short(&["pc"])
+        .default(|object| super::defaults::fill(object, "preemptionPolicy", "PreemptLowerPriority"))
         .hooks(Hooks { prepare_create: |_, new| strategy::first_generation(new), ..Hooks::default() })
         .install(builder, enabled);
-    Kind::new(GROUP, "v1alpha2", "podgroups", "PodGroup")
-        .hooks(strategy::with_status())
-        .status(strategy::status())
-        .install(builder, enabled);
-    Kind::new(GROUP, "v1alpha2", "workloads", "Workload").hooks(Hooks::default()).install(builder, enabled);
 }

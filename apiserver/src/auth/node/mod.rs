@@ -3,6 +3,8 @@
 pub mod graph;
 mod references;
 
+pub use references::{api_reference, references_secrets};
+
 use std::sync::Arc;
 
 use futures::future::BoxFuture;

@@ -106,6 +106,121 @@ fn claim_name<'a>(pod: &'a Value, claim: &'a Value) -> &'a Value {
         .map_or(&Value::Null, |status| &status["resourceClaimName"])
 }
 
+/// Whether the pod uses secrets, wherever.
+pub fn references_secrets(pod: &Value) -> bool {
+    uses(pod, Kind::Secret)
+}
+
+fn uses(pod: &Value, wanted: Kind) -> bool {
+    let mut found = false;
+    let mut add = |kind: Kind, name: &Value| found |= kind == wanted && !text(name).is_empty();
+    let spec = &pod["spec"];
+    for secret in items(&spec["imagePullSecrets"]) {
+        add(Kind::Secret, &secret["name"]);
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for container in items(&spec[list]) {
+            add_environment(container, &mut add);
+        }
+    }
+    for volume in items(&spec["volumes"]) {
+        add_volume(volume, "", &mut add);
+    }
+    found
+}
+
+/// Volume sources that need nothing from the API.
+const LOCAL_VOLUMES: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "cephfs",
+    "cinder",
+    "downwardAPI",
+    "emptyDir",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "hostPath",
+    "image",
+    "iscsi",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+/// Volume sources that read objects, and which.
+const API_VOLUMES: &[(&str, &str)] = &[
+    ("configMap", "configmaps (via configmap volumes)"),
+    ("secret", "secrets (via secret volumes)"),
+    ("csi", "csidrivers (via CSI volumes)"),
+    ("glusterfs", "endpoints (via glusterFS volumes)"),
+    ("persistentVolumeClaim", "persistentvolumeclaims"),
+    ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
+    ("azureFile", "secrets (via azureFile volumes)"),
+];
+
+const API_PROJECTIONS: &[(&str, &str)] = &[
+    ("configMap", "configmaps (via projected volumes)"),
+    ("secret", "secrets (via projected volumes)"),
+    ("serviceAccountToken", "serviceaccounts (via projected volumes)"),
+    ("clusterTrustBundle", "clustertrustbundles"),
+    ("podCertificate", "podcertificates"),
+];
+
+/// The first kind of API object that the pod uses, if any; an error if that can't be told.
+pub fn api_reference(pod: &Value) -> Result<Option<&'static str>, String> {
+    let spec = &pod["spec"];
+    if !text(&spec["serviceAccountName"]).is_empty() {
+        return Ok(Some("serviceaccounts"));
+    }
+    if uses(pod, Kind::Secret) {
+        return Ok(Some("secrets"));
+    }
+    if uses(pod, Kind::ConfigMap) {
+        return Ok(Some("configmaps"));
+    }
+    if !items(&spec["resourceClaims"]).is_empty() {
+        return Ok(Some("resourceclaims"));
+    }
+    for volume in items(&spec["volumes"]) {
+        if let Some(reference) = volume_reference(volume)? {
+            return Ok(Some(reference));
+        }
+    }
+    Ok(None)
+}
+
+fn volume_reference(volume: &Value) -> Result<Option<&'static str>, String> {
+    let first = |source: &Value, table: &[(&str, &'static str)]| {
+        table.iter().find(|(field, _)| source[*field].is_object()).map(|(_, reference)| *reference)
+    };
+    let name = text(&volume["name"]);
+    if let Some(reference) = first(volume, API_VOLUMES) {
+        return Ok(Some(reference));
+    }
+    if volume["projected"].is_object() {
+        for source in items(&volume["projected"]["sources"]) {
+            match first(source, API_PROJECTIONS) {
+                Some(reference) => return Ok(Some(reference)),
+                None if source["downwardAPI"].is_object() => {}
+                None => return Err(format!("unknown source for projected volume \"{name}\"")),
+            }
+        }
+        return Ok(None);
+    }
+    if LOCAL_VOLUMES.iter().any(|field| volume[*field].is_object()) {
+        return Ok(None);
+    }
+    Err(format!("unknown volume type for volume  \"{name}\""))
+}
+
 /// The claim a persistent volume is bound to, and the secrets a node needs to mount it.
 pub(super) fn of_persistent_volume(volume: &Value) -> Option<(Key, Vec<Key>)> {
     let spec = &volume["spec"];

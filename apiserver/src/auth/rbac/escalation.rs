@@ -125,7 +125,7 @@ fn full_authority() -> [Rule; 2] {
 }
 
 /// Whether the update only touches what garbage collection must be able to change.
-fn only_gc_fields(new: &Value, old: &Value) -> bool {
+pub fn only_gc_fields(new: &Value, old: &Value) -> bool {
     let without = |object: &Value| {
         let mut object = object.clone();
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -3,6 +3,8 @@
 use proto::view::{at, int_at, set_at};
 use serde_json::Value;
 
+mod defaults;
+
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, ScaleSelector, strategy};
 
@@ -16,12 +18,14 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "daemonsets", "DaemonSet")
         .short(&["ds"])
         .category("all")
+        .default(defaults::daemon_set)
         .hooks(daemon_set())
         .status(strategy::status())
         .install(builder, enabled);
     Kind::new(GROUP, "v1", "deployments", "Deployment")
         .short(&["deploy"])
         .category("all")
+        .default(defaults::deployment)
         .hooks(deployment())
         .status(Hooks {
             prepare_update: |_, new, old| {
@@ -36,6 +40,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "replicasets", "ReplicaSet")
         .short(&["rs"])
         .category("all")
+        .default(defaults::replica_set)
         .hooks(Hooks { warnings: strategy::pod_name_warning, ..strategy::with_generation() })
         .status(strategy::status())
         .scale(selector())
@@ -43,6 +48,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "statefulsets", "StatefulSet")
         .short(&["sts"])
         .category("all")
+        .default(defaults::stateful_set)
         .hooks(Hooks { warnings: strategy::pod_name_warning, ..strategy::with_generation() })
         .status(strategy::status())
         .scale(selector())

@@ -1,5 +1,7 @@
 //! The group certificates.k8s.io: requests to sign certificates, and bundles of trusted ones.
 
+pub(crate) mod signer;
+
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, Subresource, strategy};
 

@@ -1,8 +1,10 @@
 //! The core group: pods, nodes, services and what they need.
 
+pub(crate) mod claim;
+mod defaults;
 pub(crate) mod event;
 pub(crate) mod namespace;
-mod pod;
+pub(crate) mod pod;
 
 use proto::view::{at, remove_at, set_at};
 use serde_json::Value;
@@ -18,6 +20,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     kind("nodes", "Node")
         .cluster()
         .short(&["no"])
+        .default(defaults::node)
         .prefix("minions")
         .selectable_or("spec.unschedulable", "false")
         .hooks(node())
@@ -50,19 +53,21 @@ fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
         .prefix("services/endpoints")
         .hooks(create_on_update())
         .install(builder, enabled);
-    kind("limitranges", "LimitRange").short(&["limits"]).hooks(create_on_update()).install(builder, enabled);
-    kind("persistentvolumeclaims", "PersistentVolumeClaim")
-        .short(&["pvc"])
-        .hooks(strategy::with_status())
-        .status(strategy::status())
+    kind("limitranges", "LimitRange")
+        .short(&["limits"])
+        .default(defaults::limit_range)
+        .hooks(create_on_update())
         .install(builder, enabled);
+    claim::install(builder, enabled);
     kind("persistentvolumes", "PersistentVolume")
         .cluster()
         .short(&["pv"])
+        .default(defaults::persistent_volume)
         .hooks(strategy::with_status())
         .status(strategy::status())
         .install(builder, enabled);
     kind("podtemplates", "PodTemplate")
+        .default(defaults::template)
         .hooks(Hooks {
             prepare_update: |_, new, old| strategy::count_changes(new, old, &["template"]),
             ..strategy::generation_only()
@@ -70,6 +75,7 @@ fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
         .install(builder, enabled);
     kind("replicationcontrollers", "ReplicationController")
         .short(&["rc"])
+        .default(defaults::replication_controller)
         .category("all")
         .prefix("controllers")
         .selectable_or("status.replicas", "0")
@@ -83,10 +89,15 @@ fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
         .install(builder, enabled);
     kind("resourcequotas", "ResourceQuota")
         .short(&["quota"])
+        .default(defaults::resource_quota)
         .hooks(strategy::with_status())
         .status(strategy::status())
         .install(builder, enabled);
-    kind("secrets", "Secret").selectable(&["type"]).hooks(Hooks::default()).install(builder, enabled);
+    kind("secrets", "Secret")
+        .selectable(&["type"])
+        .default(|object| super::defaults::fill(object, "type", "Opaque"))
+        .hooks(Hooks::default())
+        .install(builder, enabled);
     kind("serviceaccounts", "ServiceAccount")
         .short(&["sa"])
         .hooks(Hooks::default())

@@ -4,6 +4,7 @@ use proto::view::{at, set_at, strs, text_at};
 use serde_json::{Value, json};
 
 use super::kind;
+use crate::registry::defaults::{fill, inside};
 use crate::registry::kind::Enabled;
 use crate::registry::{Builder, Hooks, Subresource, Verbs, strategy};
 
@@ -25,6 +26,13 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .short(&["ns"])
         .verbs(Verbs::ALL.without(Verbs::DELETE_COLLECTION))
         .selectable(&["status.phase"])
+        .default(|object| {
+            let name = text_at(object, &["metadata", "name"]).to_owned();
+            if !name.is_empty() {
+                set_at(object, &["metadata", "labels", "kubernetes.io/metadata.name"], Value::from(name));
+            }
+            inside(object, "status", |status| fill(status, "phase", "Active"));
+        })
         .hooks(hooks())
         .subresource(finalize)
         .status(Hooks { validate_name: strategy::label_name, ..strategy::status() })

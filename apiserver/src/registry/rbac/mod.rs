@@ -1,5 +1,8 @@
 //! The group rbac.authorization.k8s.io: roles and their bindings.
 
+use serde_json::Value;
+
+use super::defaults::{each, fill, inside};
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, strategy};
 
@@ -13,9 +16,22 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     };
     Kind::new(GROUP, "v1", "clusterrolebindings", "ClusterRoleBinding")
         .cluster()
+        .default(binding_defaults)
         .hooks(hooks())
         .install(builder, enabled);
     Kind::new(GROUP, "v1", "clusterroles", "ClusterRole").cluster().hooks(hooks()).install(builder, enabled);
-    Kind::new(GROUP, "v1", "rolebindings", "RoleBinding").hooks(hooks()).install(builder, enabled);
+    Kind::new(GROUP, "v1", "rolebindings", "RoleBinding")
+        .default(binding_defaults)
+        .hooks(hooks())
+        .install(builder, enabled);
     Kind::new(GROUP, "v1", "roles", "Role").hooks(hooks()).install(builder, enabled);
+}
+
+fn binding_defaults(object: &mut Value) {
+    inside(object, "roleRef", |role| fill(role, "apiGroup", GROUP));
+    each(object, "subjects", |subject| {
+        if matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group")) {
+            fill(subject, "apiGroup", GROUP);
+        }
+    });
 }

@@ -237,4 +237,3 @@ pub(super) fn file_key_volumes(spec: &View, container: &View, errors: &mut Error
         }
     }
 }
-

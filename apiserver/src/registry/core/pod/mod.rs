@@ -1,14 +1,32 @@
 //! Pods: the rows, what may be written when, and the subresources.
 
 mod binding;
+mod containers;
+mod env;
 mod eviction;
+pub(crate) mod level;
+mod options;
+mod probes;
 mod qos;
+mod resize;
+pub(crate) mod resources;
+pub(crate) mod scheduling;
+mod security;
+pub(crate) mod sources;
+pub(crate) mod spec;
+mod status;
 mod strategy;
+mod update;
+mod volumes;
 
-use proto::view::{at, text_at};
+use proto::field::Errors;
+use proto::view::{View, at, text_at};
+
+pub(crate) use options::{Options, of_template};
 
 use super::kind;
-use crate::registry::kind::Enabled;
+use crate::registry::defaults;
+use crate::registry::kind::{Enabled, Kind};
 use crate::registry::{Builder, Connect, Subresource, Verbs};
 
 pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
@@ -30,6 +48,7 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             let first = at(pod, &["status", "podIPs"]).get(0);
             first.map(|ip| text_at(ip, &["ip"]).to_owned()).unwrap_or_default()
         })
+        .default(defaults::pod)
         .hooks(strategy::pod())
         .connect("attach", Some("PodAttachOptions"), connect, Connect::PodAttach)
         .subresource(Subresource::create("binding", "", "v1", "Binding", binding::create))
@@ -42,14 +61,31 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .subresource(Subresource::object("resize", strategy::resize()))
         .status(strategy::status())
         .install(builder, enabled);
-    crate::registry::kind::Kind::posted("", "v1", "bindings", "Binding", binding::create)
-        .install(builder, enabled);
+    Kind::posted("", "v1", "bindings", "Binding", binding::create).install(builder, enabled);
 }
 
 /// The containers of a pod spec with their paths, in the order upstream visits them.
-pub(super) fn containers<'a>(spec: &proto::view::View<'a>) -> Vec<proto::view::View<'a>> {
+pub(super) fn containers<'a>(spec: &View<'a>) -> Vec<View<'a>> {
     ["initContainers", "containers", "ephemeralContainers"]
         .iter()
         .flat_map(|field| spec.get(field).items())
         .collect()
+}
+
+/// What is wrong with a new pod.
+fn validate(pod: &View) -> Errors {
+    let mut errors = Errors::new();
+    let spec = pod.get("spec");
+    let options = Options { is_pod: true, ..Options::default() };
+    spec::pod(pod, &options, &mut errors);
+    let ephemeral = spec.get("ephemeralContainers");
+    if !ephemeral.is_empty() {
+        errors.push(ephemeral.forbidden("cannot be set on create"));
+    }
+    let node = spec.get("nodeName");
+    if !node.is_empty() && !spec.get("schedulingGates").is_empty() {
+        errors.push(node.forbidden("cannot be set until all schedulingGates have been cleared"));
+    }
+    security::annotations_match(pod, &containers(&spec), &mut errors);
+    errors
 }

@@ -22,16 +22,8 @@ static ISCSI_NAMES: LazyLock<[Option<Regex>; 3]> = LazyLock::new(|| {
 });
 
 pub(crate) fn host_path(v: &View, errors: &mut Errors) {
-    const TYPES: [&str; 8] = [
-        "",
-        "BlockDevice",
-        "CharDevice",
-        "Directory",
-        "DirectoryOrCreate",
-        "File",
-        "FileOrCreate",
-        "Socket",
-    ];
+    const TYPES: [&str; 8] =
+        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
     required(&v.get("path"), errors);
     no_backsteps(&v.get("path"), errors);
     if v.has("type") {

@@ -3,8 +3,8 @@
 use proto::view::{View, at, int_at, object_at, set_at, text_at};
 use serde_json::{Map, Value, json};
 
-use super::qos;
-use crate::registry::strategy::{first_generation, keep, keep_metadata};
+use super::{options, qos, resize, status as pod_status, update};
+use crate::registry::strategy::{first_generation, host_name_warning, keep, keep_metadata};
 use crate::registry::{Ctx, Hooks};
 
 /// Hooks of pods.
@@ -15,6 +15,9 @@ pub(super) fn pod() -> Hooks {
             keep(new, old, &["status"]);
             count_spec(new, old);
         },
+        validate: |_, new| super::validate(&View::root(new)),
+        validate_update: |_, new, old| update::pod(new, old, &options::of_pod(old)),
+        warnings: |_, new| host_name_warning("the Pod's hostname", text_at(new, &["metadata", "name"])),
         graceful_delete: Some(graceful_delete),
         return_deleted: true,
         reset_fields: &[&["status"]],
@@ -144,6 +147,7 @@ pub(super) fn status() -> Hooks {
             }
             keep_condition_generations(new, old);
         },
+        validate_update: |_, new, old| pod_status::validate(new, old),
         reset_fields: &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ..Hooks::default()
     }
@@ -175,6 +179,7 @@ pub(super) fn ephemeral_containers() -> Hooks {
             set_at(new, &["spec", "ephemeralContainers"], containers);
             count_spec(new, old);
         },
+        validate_update: |_, new, old| update::ephemeral_containers(new, old, &options::of_pod(old)),
         ..Hooks::default()
     }
 }
@@ -186,6 +191,7 @@ pub(super) fn resize() -> Hooks {
             drop_all_but_resources(new, old);
             count_spec(new, old);
         },
+        validate_update: |_, new, old| resize::validate(new, old, &options::of_pod(old)),
         ..Hooks::default()
     }
 }

@@ -56,7 +56,9 @@ const SOURCES: &[Source] = &[
         keys_to_paths(v, errors);
     }),
     source("nfs", |v, _, errors| sources::nfs(v, errors)),
-    source("iscsi", |v, _, errors| sources::iscsi(v, "must be valid format starting with iqn, eui, or naa", errors)),
+    source("iscsi", |v, _, errors| {
+        sources::iscsi(v, "must be valid format starting with iqn, eui, or naa", errors)
+    }),
     source("glusterfs", |v, _, errors| sources::glusterfs(v, errors)),
     source("flocker", |v, _, errors| sources::flocker(v, errors)),
     source("persistentVolumeClaim", |v, _, errors| {
@@ -164,7 +166,9 @@ pub(super) fn volumes<'a>(
         }
         let claim = volume.get("persistentVolumeClaim").get("claimName");
         if created.iter().any(|created| created == claim.str()) {
-            errors.push(claim.invalid_str("must not reference a PVC that gets created for an ephemeral volume"));
+            errors.push(
+                claim.invalid_str("must not reference a PVC that gets created for an ephemeral volume"),
+            );
         }
     }
     good
