@@ -4,6 +4,8 @@ pub mod admission;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod endpoints;
 pub mod engine;
 pub mod registry;
+pub mod server;
 pub mod storage;

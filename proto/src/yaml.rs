@@ -63,6 +63,12 @@ pub fn to_value(text: &[u8]) -> Result<(Value, Vec<String>), Error> {
     Ok((value, loader.strict))
 }
 
+/// Prints a JSON text as YAML; `None` if it isn't JSON.
+pub fn from_json(json: &[u8]) -> Option<Vec<u8>> {
+    let value: Value = serde_json::from_slice(json).ok()?;
+    serde_saphyr::to_string(&value).ok().map(String::into_bytes)
+}
+
 struct Loader<'a> {
     events: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, Value>,

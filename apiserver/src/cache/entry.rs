@@ -75,7 +75,7 @@ impl Entry {
         Ok(value)
     }
 
-    /// The object in a version (an index among the codec's) and encoding.
+    /// The object in a version (an index among the codec's) and encoding; JSON ends in a newline, as answers do.
     pub fn form(&self, codec: &Codec, version: usize, media: Media) -> Result<Bytes, Error> {
         let find = |forms: &SmallVec<[(u8, Media, Bytes); 1]>| {
             forms.iter().find(|(v, m, _)| usize::from(*v) == version && *m == media).map(|(.., b)| b.clone())
@@ -84,6 +84,9 @@ impl Entry {
             return Ok(bytes);
         }
         let mut encoded = codec.encode(version, self.decode(codec)?, media)?;
+        if media == Media::Json {
+            encoded.push(b'\n');
+        }
         encoded.shrink_to_fit();
         let mut forms = self.forms.lock();
         // Another reader may have been quicker; then its bytes are shared and ours go.

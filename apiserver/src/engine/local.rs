@@ -16,7 +16,7 @@ use crate::auth::{
     Attributes, Authenticated, Authorizer, Rejected, Rules, TokenAuthenticator, UserInfo, Verdict,
 };
 use crate::cache::entry::Selection;
-use crate::registry::{Ctx, Handler, Local, Observer, Registry, Services, Update};
+use crate::registry::{Ctx, Handler, Hooks, Local, Observer, Registry, Services, Update};
 
 /// Refuses everything: what stands in for authenticators and authorizers until they are set.
 struct Unwired;
@@ -153,8 +153,11 @@ impl Local for LocalClient {
         Box::pin(async move {
             let store = self.store(group, resource)?;
             let ctx = self.ctx(&store, "update", subresource, namespace, name);
+            let no_hooks = Hooks::default();
             let hooks = match ctx.endpoint.subresource(subresource).map(|s| &s.handler) {
                 Some(Handler::Object(hooks)) => hooks,
+                // Subresources without hooks of their own, such as binding, write as they are told.
+                _ if !subresource.is_empty() => &no_hooks,
                 _ => &store.codec.storage.hooks,
             };
             let how = Updating { hooks, force_create: false, admit: false, uid: None };

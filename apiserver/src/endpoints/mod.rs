@@ -1,0 +1,259 @@
+//! The API's paths: which handler answers a request that has passed the filters.
+
+pub mod answer;
+mod collection;
+pub mod decode;
+pub mod discovery;
+pub mod negotiate;
+mod options;
+mod patching;
+mod read;
+pub mod render;
+mod scale;
+mod subresource;
+pub mod table;
+mod watching;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use component_base::health::Health;
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use proto::status::Status;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use self::discovery::Discovery;
+use self::negotiate::Output;
+use self::render::{Include, Render};
+use crate::auth::service_account::discovery::{self as documents, Documents};
+use crate::engine::{Engine, Store};
+use crate::registry::{Backing, Ctx, Handler, Local, Served, Verbs};
+use crate::server::filters::Passed;
+use crate::server::request_info::RequestInfo;
+use crate::server::{Body, Response};
+
+/// Largest body of a request (upstream's limit).
+pub const MAX_BODY: usize = 3 << 20;
+
+/// Everything that answers requests.
+pub struct App {
+    /// Resources.
+    pub engine: Arc<Engine>,
+    /// The server's own client.
+    pub local: Arc<dyn Local>,
+    /// Health checks.
+    pub health: Health,
+    /// Discovery documents.
+    pub discovery: Discovery,
+    /// Where the keys of service account tokens are told.
+    pub tokens: Option<Documents>,
+    /// --min-request-timeout
+    pub min_watch: Duration,
+    /// Ends watches when the server stops.
+    pub stopping: CancellationToken,
+}
+
+/// A request for a resource that is served.
+pub(crate) struct Target {
+    pub(crate) app: Arc<App>,
+    pub(crate) served: Served,
+    pub(crate) passed: Passed,
+    pub(crate) output: Output,
+}
+
+impl App {
+    /// Answers a request.
+    pub async fn answer(self: Arc<Self>, passed: Passed) -> Response {
+        let done = if passed.info.is_resource {
+            self.resource(passed).await
+        } else {
+            self.other(passed)
+        };
+        done.unwrap_or_else(|status| answer::status(&status))
+    }
+
+    fn other(&self, passed: Passed) -> Result<Response, Status> {
+        let path = passed.info.path.as_str();
+        if let Some(answer) = self.health.answer(path, passed.request.uri().query().unwrap_or_default()) {
+            let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let mut response = answer::text(code, answer.body);
+            let nosniff = http::HeaderValue::from_static("nosniff");
+            response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            return Ok(response);
+        }
+        match path.trim_end_matches('/') {
+            "/metrics" => {
+                let body = component_base::metrics::render();
+                Ok(answer::bytes(StatusCode::OK, component_base::metrics::CONTENT_TYPE, body))
+            }
+            "/version" => {
+                let body = serde_json::to_vec_pretty(&component_base::version::info()).unwrap_or_default();
+                Ok(answer::bytes(StatusCode::OK, "application/json", body))
+            }
+            documents::CONFIGURATION_PATH => self.document("application/json", |d| &d.configuration),
+            documents::JWKS_PATH => self.document("application/jwk-set+json", |d| &d.key_set),
+            _ => self.discovery.answer(&self.engine.registry().load(), &passed),
+        }
+    }
+
+    /// One of the documents by which others verify service account tokens.
+    fn document(&self, media: &'static str, pick: fn(&Documents) -> &Vec<u8>) -> Result<Response, Status> {
+        let body = pick(self.tokens.as_ref().ok_or_else(missing)?).clone();
+        let mut response = answer::bytes(StatusCode::OK, media, body);
+        let cache = http::HeaderValue::from_static("public, max-age=3600");
+        response.headers_mut().insert(http::header::CACHE_CONTROL, cache);
+        Ok(response)
+    }
+
+    async fn resource(self: Arc<Self>, passed: Passed) -> Result<Response, Status> {
+        let info = &passed.info;
+        let registry = self.engine.registry().load();
+        let served = registry.find(&info.api_version(), &info.resource).cloned();
+        let served = served.filter(|s| !s.endpoint.verbs.is_empty() || !s.endpoint.subresources.is_empty());
+        let Some(served) = served else {
+            return Err(missing());
+        };
+        let endpoint = served.endpoint.clone();
+        let is_namespace = endpoint.group.is_empty() && endpoint.resource == "namespaces";
+        if !endpoint.namespaced && !info.namespace.is_empty() && !is_namespace {
+            return Err(missing());
+        }
+        if endpoint.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {
+            return Err(missing());
+        }
+        let output = Output::negotiate(passed.request.headers(), &passed.query, endpoint.custom);
+        let output = output.or_else(|status| match info.subresource.as_str() {
+            // What these answer with is not an object.
+            "log" | "exec" | "attach" | "portforward" | "proxy" => Ok(Output::JSON),
+            _ => Err(status),
+        })?;
+        let deprecated = endpoint.deprecated.clone();
+        let target = Target { app: self, served, passed, output };
+        let mut response = target.route().await?;
+        if let Some(text) = deprecated {
+            answer::warn(&mut response, &[text.into_owned()]);
+        }
+        Ok(response)
+    }
+}
+
+fn missing() -> Status {
+    Status::unknown_path()
+}
+
+impl Target {
+    fn info(&self) -> &RequestInfo {
+        &self.passed.info
+    }
+
+    async fn route(self) -> Result<Response, Status> {
+        let endpoint = self.served.endpoint.clone();
+        if !self.info().subresource.is_empty() {
+            let Some(sub) = endpoint.subresource(&self.info().subresource) else { return Err(missing()) };
+            return match &sub.handler {
+                Handler::Connect(kind) => Err(Status::service_unavailable(format!("{kind:?} is not served"))),
+                Handler::Create(create) => self.check(sub.verbs)?.post_to(*create, sub.kind.as_ref()).await,
+                Handler::Object(hooks) => self.check(sub.verbs)?.object_subresource(hooks).await,
+                Handler::Scale(scale) => self.check(sub.verbs)?.scale(scale).await,
+            };
+        }
+        match &endpoint.backing {
+            Backing::Create(create) => return self.check(endpoint.verbs)?.post_to(*create, None).await,
+            Backing::Computed(compute) => return self.check(endpoint.verbs)?.computed(*compute).await,
+            Backing::Stored(..) => {}
+        }
+        let target = self.check(endpoint.verbs)?;
+        match target.info().verb.as_str() {
+            "get" => target.get().await,
+            "list" => target.list().await,
+            "watch" => target.watch().await,
+            "create" => target.create().await,
+            "update" => target.update(None).await,
+            "patch" => target.patch(None).await,
+            "delete" => target.delete().await,
+            "deletecollection" => target.delete_collection().await,
+            _ => Err(missing()),
+        }
+    }
+
+    /// Refuses verbs that are not served.
+    fn check(self, verbs: Verbs) -> Result<Self, Status> {
+        let named = !self.info().name.is_empty();
+        let verb = match self.info().verb.as_str() {
+            "get" => Verbs::GET,
+            "list" => Verbs::LIST,
+            "watch" => Verbs::WATCH,
+            "create" => Verbs::CREATE,
+            "update" if named => Verbs::UPDATE,
+            "patch" if named => Verbs::PATCH,
+            "delete" => Verbs::DELETE,
+            "deletecollection" => Verbs::DELETE_COLLECTION,
+            _ => Verbs::NONE,
+        };
+        if verb.is_empty() || !verbs.contains(verb) {
+            return Err(Status::failure(
+                405,
+                proto::status::reason::METHOD_NOT_ALLOWED,
+                "the server does not allow this method on the requested resource",
+            )
+            .with_details(Default::default()));
+        }
+        Ok(self)
+    }
+
+    fn store(&self) -> Result<Arc<Store>, Status> {
+        self.app.engine.store_of(&self.served)
+    }
+
+    /// Namespace of the object: namespaces themselves have none.
+    fn namespace(&self) -> &str {
+        if self.served.endpoint.namespaced { &self.info().namespace } else { "" }
+    }
+
+    fn render(&self, store: &Arc<Store>) -> Result<Render, Status> {
+        let endpoint = self.served.endpoint.clone();
+        let version = store.codec.version(&endpoint).ok_or_else(missing)?;
+        Ok(Render {
+            output: self.output,
+            store: store.clone(),
+            endpoint,
+            version,
+            include: Include::parse(self.passed.query.get("includeObject"))?,
+            now: Timestamp::now(),
+        })
+    }
+
+    fn ctx(&self, verb: &'static str, options: Value) -> Ctx {
+        let info = self.info();
+        Ctx {
+            user: self.passed.user.clone(),
+            verb,
+            namespace: self.namespace().to_owned(),
+            name: info.name.clone(),
+            subresource: info.subresource.clone(),
+            dry_run: options.get("dryRun").and_then(Value::as_array).is_some_and(|d| !d.is_empty()),
+            now: Timestamp::now(),
+            options: Arc::new(options),
+            endpoint: self.served.endpoint.clone(),
+            storage: self.served.storage.clone(),
+            local: self.app.local.clone(),
+        }
+    }
+
+    /// Whether the client takes gzip.
+    fn gzip(&self) -> bool {
+        let header = self.passed.request.headers().get(http::header::ACCEPT_ENCODING);
+        header.and_then(|v| v.to_str().ok()).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")))
+    }
+}
+
+/// What HEAD answers: as GET, without the body.
+pub(crate) fn without_body(method: &Method, mut response: Response) -> Response {
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}

@@ -1,0 +1,71 @@
+//! get and list.
+
+use futures::future::BoxFuture;
+use http::StatusCode;
+use proto::schema;
+use proto::status::Status;
+use serde_json::{Value, json};
+
+use super::options::ListOptions;
+use super::{Target, answer, missing, without_body};
+use crate::engine::{At, ListQuery, meta};
+use crate::registry::Ctx;
+use crate::server::Response;
+use crate::storage::codec::schema_of;
+
+impl Target {
+    pub(super) async fn get(self) -> Result<Response, Status> {
+        let store = self.store()?;
+        let at = match self.passed.query.get("resourceVersion").unwrap_or_default() {
+            "" => At::Latest,
+            "0" => At::Any,
+            text => At::NotOlderThan(meta::parse_revision(text)?),
+        };
+        let entry = store.get(self.namespace(), &self.info().name, at).await?;
+        let response = self.render(&store)?.entry(StatusCode::OK, &entry)?;
+        Ok(without_body(self.passed.request.method(), response))
+    }
+
+    pub(super) async fn list(self) -> Result<Response, Status> {
+        let store = self.store()?;
+        let options =
+            ListOptions::parse(&self.passed.query, &self.served.endpoint, &store.codec.storage, false)?;
+        let query = ListQuery {
+            namespace: self.info().namespace.clone(),
+            at: options.at(),
+            limit: options.limit,
+            continue_token: options.continue_token,
+            selection: options.selection,
+        };
+        let listed = store.list(&query).await?;
+        let response = self.render(&store)?.list(listed, self.gzip())?;
+        Ok(without_body(self.passed.request.method(), response))
+    }
+
+    /// Objects that are computed, not stored.
+    pub(super) async fn computed(
+        self,
+        compute: for<'a> fn(&'a Ctx, &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>>,
+    ) -> Result<Response, Status> {
+        let endpoint = &self.served.endpoint;
+        let name = self.info().name.as_str();
+        let ctx = self.ctx("get", Value::Null);
+        let mut objects = compute(&ctx, name).await?;
+        match self.info().verb.as_str() {
+            "get" => {
+                let found = objects.pop();
+                let object = found.ok_or_else(|| Status::not_found(&endpoint.group, &endpoint.resource, name))?;
+                Ok(answer::object(StatusCode::OK, self.output, &object, schema_of(endpoint)))
+            }
+            "list" => {
+                let list = json!({
+                    "kind": endpoint.list_kind, "apiVersion": endpoint.api_version(),
+                    "metadata": {}, "items": objects,
+                });
+                let ty = schema::lookup(&endpoint.group, &endpoint.version, &endpoint.list_kind);
+                Ok(answer::object(StatusCode::OK, self.output, &list, ty))
+            }
+            _ => Err(missing()),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Stored objects in the form a request wants: a version, an encoding, perhaps as Table rows or metadata only.
+//!
+//! The plain forms are the cache's own bytes; lists and events are put together from them without decoding anything.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use jiff::Timestamp;
+use proto::schema::{self, Type};
+use proto::status::Status;
+use proto::{json, protobuf};
+use serde_json::{Value, json};
+
+use super::answer;
+use super::negotiate::{Format, Output, Transform};
+use super::table;
+use crate::cache::entry::Entry;
+use crate::engine::{Listed, Store, undecodable};
+use crate::registry::Endpoint;
+use crate::server::{Body, Response};
+use crate::storage::codec::{Media, schema_of};
+
+/// Lists go out in pieces of about this size.
+const PIECE: usize = 128 << 10;
+/// Answers from this size on are compressed if the client likes (upstream's threshold).
+const GZIP_FROM: usize = 128 << 10;
+
+/// What a Table row shows of its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Include {
+    /// Metadata.
+    Metadata,
+    /// Nothing.
+    None,
+    /// All of it.
+    Object,
+}
+
+impl Include {
+    /// From the parameter `includeObject`.
+    pub fn parse(text: Option<&str>) -> Result<Self, Status> {
+        match text.unwrap_or_default() {
+            "" | "Metadata" => Ok(Include::Metadata),
+            "None" => Ok(Include::None),
+            "Object" => Ok(Include::Object),
+            other => Err(Status::bad_request(format!(
+                "unrecognized includeObject value: {}",
+                proto::field::quote(other)
+            ))),
+        }
+    }
+}
+
+/// The form a request wants.
+#[derive(Clone)]
+pub struct Render {
+    /// Form.
+    pub output: Output,
+    /// Whose objects.
+    pub store: Arc<Store>,
+    /// In which version.
+    pub endpoint: Arc<Endpoint>,
+    /// Its index in the store's codec.
+    pub version: usize,
+    /// What Table rows show.
+    pub include: Include,
+    /// When, for ages.
+    pub now: Timestamp,
+}
+
+impl Render {
+    fn media(&self) -> Media {
+        if self.output.format == Format::Protobuf { Media::Protobuf } else { Media::Json }
+    }
+
+    /// The object's tree in the wanted version.
+    fn tree_of(&self, entry: &Entry) -> Result<Value, Status> {
+        let codec = &self.store.codec;
+        let hub = entry.decode(codec).map_err(undecodable)?;
+        codec.from_hub(self.version, hub).map_err(undecodable)
+    }
+
+    /// An answer with one object.
+    pub fn entry(&self, code: StatusCode, entry: &Entry) -> Result<Response, Status> {
+        if self.output.transform != Transform::None {
+            return self.tree(code, self.tree_of(entry)?);
+        }
+        let bytes = entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
+        let body = match self.output.format {
+            Format::Json if !self.output.pretty => bytes,
+            Format::Protobuf => self.envelope(&bytes).into(),
+            format => answer::finish_json(self.output, format, trimmed(&bytes).to_vec()).into(),
+        };
+        Ok(answer::bytes(code, self.output.format.media_type(), Body::Full(body)))
+    }
+
+    /// An answer with one object, from its tree in the wanted version.
+    pub fn tree(&self, code: StatusCode, value: Value) -> Result<Response, Status> {
+        let output = self.output;
+        Ok(match output.transform {
+            Transform::None => answer::object(code, output, &value, schema_of(&self.endpoint)),
+            Transform::Metadata(version) => {
+                let partial = metadata_only(&value, version);
+                answer::object(code, output, &partial, partial_type())
+            }
+            Transform::Table(version) => {
+                let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+                let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));
+                table["rows"] = json!([table::row(&self.endpoint, value, version, self.include, self.now)]);
+                answer::object(code, output, &table, None)
+            }
+        })
+    }
+
+    /// An answer with one object, from its tree in the hub version.
+    pub fn hub(&self, code: StatusCode, hub: Value) -> Result<Response, Status> {
+        self.tree(code, self.store.codec.from_hub(self.version, hub).map_err(undecodable)?)
+    }
+
+    fn envelope(&self, raw: &[u8]) -> Vec<u8> {
+        protobuf::wrap(&self.endpoint.api_version(), &self.endpoint.kind, raw)
+    }
+
+    /// One item of a list.
+    fn item(&self, entry: &Entry) -> Result<Bytes, Status> {
+        let media = self.media();
+        match self.output.transform {
+            Transform::None => {
+                let bytes = entry.form(&self.store.codec, self.version, media).map_err(undecodable)?;
+                Ok(match media {
+                    Media::Json => bytes.slice(..trimmed(&bytes).len()),
+                    Media::Protobuf => bytes,
+                })
+            }
+            Transform::Metadata(version) => {
+                let partial = metadata_only(&self.tree_of(entry)?, version);
+                Ok(encode(&partial, partial_type(), media))
+            }
+            Transform::Table(version) => {
+                let row = table::row(&self.endpoint, self.tree_of(entry)?, version, self.include, self.now);
+                Ok(encode(&row, None, Media::Json))
+            }
+        }
+    }
+
+    /// An answer with a list.
+    pub fn list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
+        let output = self.output;
+        if output.format == Format::Protobuf {
+            return self.protobuf_list(listed, gzip);
+        }
+        let (head, tail) = self.json_frame(&listed);
+        let pieces = Pieces {
+            render: self.clone(),
+            items: listed.items.into_iter(),
+            strip: self.type_prefix(),
+            head: Some(head),
+            tail: Some(tail),
+            first: true,
+        };
+        if output.pretty || output.format == Format::Yaml {
+            let mut whole = Vec::new();
+            for piece in pieces {
+                whole.extend_from_slice(&piece?);
+            }
+            let body = answer::finish_json(output, output.format, trimmed(&whole).to_vec());
+            return Ok(compressed(StatusCode::OK, output.format.media_type(), body.into(), gzip));
+        }
+        stream(pieces, output.format.media_type(), gzip)
+    }
+
+    /// What a list has before and after its items.
+    fn json_frame(&self, listed: &Listed) -> (Vec<u8>, Vec<u8>) {
+        let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
+        if !listed.continue_token.is_empty() {
+            metadata["continue"] = listed.continue_token.as_str().into();
+        }
+        if let Some(remaining) = listed.remaining.filter(|_| !listed.continue_token.is_empty()) {
+            metadata["remainingItemCount"] = remaining.into();
+        }
+        let text = |kind: &str, api_version: &str| {
+            format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
+        };
+        match self.output.transform {
+            Transform::Table(version) => {
+                let head = table::head(&self.endpoint, version, &metadata);
+                let columns = &head["columnDefinitions"];
+                let head = format!(
+                    "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
+                );
+                (head.into_bytes(), b"]}\n".to_vec())
+            }
+            Transform::Metadata(version) => {
+                let head = text("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"));
+                (head.into_bytes(), b"]}\n".to_vec())
+            }
+            Transform::None if self.endpoint.custom => {
+                // Lists of custom resources print like maps: sorted by key.
+                if !metadata.get("continue").is_some_and(|c| !c.is_null()) {
+                    metadata["continue"] = "".into();
+                }
+                let head = format!("{{\"apiVersion\":\"{}\",\"items\":[", self.endpoint.api_version());
+                let tail = format!("],\"kind\":\"{}\",\"metadata\":{metadata}}}\n", self.endpoint.list_kind);
+                (head.into_bytes(), tail.into_bytes())
+            }
+            Transform::None => {
+                let head = text(&self.endpoint.list_kind, &self.endpoint.api_version());
+                (head.into_bytes(), b"]}\n".to_vec())
+            }
+        }
+    }
+
+    /// What items of typed lists leave out: their apiVersion and kind.
+    fn type_prefix(&self) -> Vec<u8> {
+        if self.endpoint.custom || self.output.transform != Transform::None {
+            return Vec::new();
+        }
+        format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", self.endpoint.kind, self.endpoint.api_version())
+            .into_bytes()
+    }
+
+    fn protobuf_list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
+        let items = listed.items.iter().map(|e| self.item(e)).collect::<Result<Vec<_>, _>>()?;
+        let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
+        if !listed.continue_token.is_empty() {
+            metadata["continue"] = listed.continue_token.into();
+            if let Some(remaining) = listed.remaining {
+                metadata["remainingItemCount"] = remaining.into();
+            }
+        }
+        // A list without items encodes to its metadata alone: field 1 of every list type.
+        let frame = schema::lookup("meta.k8s.io", "v1", "PartialObjectMetadataList")
+            .map(|ty| protobuf::encode(&json!({"metadata": metadata}), ty))
+            .unwrap_or_default();
+        let size = items.iter().map(|i| 1 + varint_len(i.len()) + i.len()).sum::<usize>();
+        let mut raw = BytesMut::with_capacity(frame.len() + size);
+        raw.extend_from_slice(&frame);
+        for item in &items {
+            raw.put_u8(0x12);
+            put_varint(&mut raw, item.len());
+            raw.extend_from_slice(item);
+        }
+        let (api_version, kind) = match self.output.transform {
+            Transform::Metadata(version) => {
+                (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned())
+            }
+            _ => (self.endpoint.api_version(), self.endpoint.list_kind.to_string()),
+        };
+        let body = protobuf::wrap(&api_version, &kind, &raw);
+        Ok(compressed(StatusCode::OK, Format::Protobuf.media_type(), body.into(), gzip))
+    }
+
+    /// The object of a watch event: JSON without a newline, or a whole protobuf envelope. `heading`: whether a Table has its columns.
+    pub fn event_object(&self, entry: &Entry, heading: bool) -> Result<Bytes, Status> {
+        if self.output.transform == Transform::None {
+            let bytes =
+                entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
+            return Ok(match self.media() {
+                Media::Json => bytes.slice(..trimmed(&bytes).len()),
+                Media::Protobuf => self.envelope(&bytes).into(),
+            });
+        }
+        self.event_tree(self.tree_of(entry)?, heading)
+    }
+
+    /// The same from a tree of the wanted version.
+    pub fn event_tree(&self, value: Value, heading: bool) -> Result<Bytes, Status> {
+        let (value, ty) = match self.output.transform {
+            Transform::None => (value, schema_of(&self.endpoint)),
+            Transform::Metadata(version) => (metadata_only(&value, version), partial_type()),
+            Transform::Table(version) => {
+                let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
+                let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));
+                if !heading {
+                    table["columnDefinitions"] = Value::Null;
+                }
+                table["rows"] = json!([table::row(&self.endpoint, value, version, self.include, self.now)]);
+                (table, None)
+            }
+        };
+        Ok(match (self.media(), ty) {
+            (Media::Protobuf, Some(ty)) => protobuf::encode_object(&value, ty).into(),
+            _ => encode(&value, ty, Media::Json),
+        })
+    }
+}
+
+fn encode(value: &Value, ty: Option<&Type>, media: Media) -> Bytes {
+    let mut bytes = Vec::new();
+    match (media, ty) {
+        (Media::Protobuf, Some(ty)) => bytes = protobuf::encode(value, ty),
+        (_, Some(ty)) => json::encode(value, ty, &mut bytes),
+        (_, None) => json::encode_any(value, &mut bytes),
+    }
+    bytes.into()
+}
+
+fn partial_type() -> Option<&'static Type> {
+    schema::lookup("meta.k8s.io", "v1", "PartialObjectMetadata")
+}
+
+/// The object's metadata alone.
+pub fn metadata_only(value: &Value, version: &str) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": format!("meta.k8s.io/{version}"),
+        "metadata": value.get("metadata").cloned().unwrap_or_else(|| json!({})),
+    })
+}
+
+/// Without the newline that JSON forms end in.
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    bytes.strip_suffix(b"\n").unwrap_or(bytes)
+}
+
+fn varint_len(mut n: usize) -> usize {
+    let mut len = 1;
+    while n >= 0x80 {
+        n >>= 7;
+        len += 1;
+    }
+    len
+}
+
+fn put_varint(out: &mut BytesMut, mut n: usize) {
+    while n >= 0x80 {
+        out.put_u8((n as u8) | 0x80);
+        n >>= 7;
+    }
+    out.put_u8(n as u8);
+}
+
+/// A list as JSON, in pieces that are made when they are sent: a large list never is in memory as a whole.
+struct Pieces {
+    render: Render,
+    items: std::vec::IntoIter<Arc<Entry>>,
+    strip: Vec<u8>,
+    head: Option<Vec<u8>>,
+    tail: Option<Vec<u8>>,
+    first: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Result<Bytes, Status>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.tail.as_ref()?;
+        let mut piece = BytesMut::with_capacity(PIECE + (PIECE >> 3));
+        if let Some(head) = self.head.take() {
+            piece.extend_from_slice(&head);
+        }
+        while piece.len() < PIECE {
+            let Some(entry) = self.items.next() else {
+                piece.extend_from_slice(&self.tail.take()?);
+                break;
+            };
+            let item = match self.render.item(&entry) {
+                Ok(item) => item,
+                Err(status) => {
+                    self.tail = None;
+                    return Some(Err(status));
+                }
+            };
+            if !std::mem::take(&mut self.first) {
+                piece.put_u8(b',');
+            }
+            match item.strip_prefix(self.strip.as_slice()) {
+                Some(rest) if !self.strip.is_empty() => {
+                    piece.put_u8(b'{');
+                    piece.extend_from_slice(rest);
+                }
+                _ => piece.extend_from_slice(&item),
+            }
+        }
+        Some(Ok(piece.freeze()))
+    }
+}
+
+/// Sends pieces; the first is made at once, so that what can't be shown at all is answered as an error.
+fn stream(mut pieces: Pieces, content_type: &'static str, gzip: bool) -> Result<Response, Status> {
+    let first = pieces.next().transpose()?.unwrap_or_default();
+    if pieces.tail.is_none() {
+        return Ok(compressed(StatusCode::OK, content_type, first, gzip));
+    }
+    let all = std::iter::once(Ok(first)).chain(pieces);
+    if !gzip {
+        let stream = futures::stream::iter(all.map(|p| p.map_err(Into::into)));
+        return Ok(answer::bytes(StatusCode::OK, content_type, Body::Stream(Box::pin(stream))));
+    }
+    let mut packer = Some(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(1)));
+    let mut all = all;
+    let packed = std::iter::from_fn(move || {
+        use std::io::Write;
+        loop {
+            let Some(piece) = all.next() else {
+                let rest = packer.take()?.finish();
+                return Some(rest.map(Bytes::from).map_err(crate::server::body::Error::from));
+            };
+            let encoder = packer.as_mut()?;
+            let written = piece
+                .map_err(crate::server::body::Error::from)
+                .and_then(|piece| encoder.write_all(&piece).map_err(Into::into));
+            if let Err(error) = written {
+                return Some(Err(error));
+            }
+            let ready = std::mem::take(encoder.get_mut());
+            if !ready.is_empty() {
+                return Some(Ok(ready.into()));
+            }
+        }
+    });
+    let body = Body::Stream(Box::pin(futures::stream::iter(packed)));
+    Ok(as_gzip(answer::bytes(StatusCode::OK, content_type, body)))
+}
+
+fn as_gzip(mut response: Response) -> Response {
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
+}
+
+/// An answer that is compressed if it is large and the client likes.
+pub fn compressed(code: StatusCode, content_type: &'static str, body: Bytes, gzip: bool) -> Response {
+    use std::io::Write;
+    if !gzip || body.len() < GZIP_FROM {
+        return answer::bytes(code, content_type, Body::Full(body));
+    }
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::new(1));
+    match encoder.write_all(&body).and_then(|()| encoder.finish()) {
+        Ok(packed) => as_gzip(answer::bytes(code, content_type, packed)),
+        Err(_) => answer::bytes(code, content_type, Body::Full(body)),
+    }
+}

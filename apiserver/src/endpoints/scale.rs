@@ -1,0 +1,121 @@
+//! The subresource scale: a view of any object that has a number of replicas.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use proto::field::{Error, Path};
+use proto::labels::Selector;
+use proto::schema;
+use proto::status::Status;
+use proto::view;
+use serde_json::{Value, json};
+
+use super::decode::{self, Expected};
+use super::options::WriteOptions;
+use super::patching::Kind;
+use super::{Target, answer, missing, negotiate};
+use crate::engine::{At, Updating, meta, undecodable};
+use crate::registry::{Scale, ScaleSelector};
+use crate::server::Response;
+
+const API_VERSION: &str = "autoscaling/v1";
+
+/// The Scale of an object (hub version).
+pub fn read(scale: &Scale, object: &Value) -> Value {
+    let at = |path: &str| view::at(object, &path.split('.').collect::<Vec<_>>()).clone();
+    let selector = match &scale.selector {
+        ScaleSelector::LabelSelector(path) => {
+            Selector::from_label_selector(&at(path)).map(|s| s.to_string()).unwrap_or_default()
+        }
+        ScaleSelector::Map(path) => Selector::from_set(&at(path)).to_string(),
+        ScaleSelector::Text(path) => at(path).as_str().unwrap_or_default().to_owned(),
+        ScaleSelector::None => String::new(),
+    };
+    let mut out = json!({"kind": "Scale", "apiVersion": API_VERSION, "metadata": {}});
+    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        meta::copy(&mut out, object, name);
+    }
+    let number = |path: &str| at(path).as_i64().filter(|n| *n != 0);
+    if let Some(replicas) = number(&scale.spec_replicas) {
+        out["spec"] = json!({"replicas": replicas});
+    }
+    if let Some(replicas) = number(&scale.status_replicas) {
+        out["status"]["replicas"] = replicas.into();
+    }
+    if !selector.is_empty() {
+        out["status"]["selector"] = selector.into();
+    }
+    out
+}
+
+/// Writes a Scale's wish into the object.
+fn write(scale: &Scale, object: &mut Value, wished: &Value) -> Result<(), Status> {
+    let replicas = view::int_at(wished, &["spec", "replicas"]);
+    if replicas < 0 {
+        let path = Path::new("spec").child("replicas");
+        let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", "Scale", meta::text(wished, "name"), &[error]));
+    }
+    let path: Vec<&str> = scale.spec_replicas.split('.').collect();
+    view::set_at(object, &path, replicas.into());
+    meta::copy(object, wished, "resourceVersion");
+    Ok(())
+}
+
+impl Target {
+    pub(super) async fn scale(mut self, scale: &Scale) -> Result<Response, Status> {
+        let store = self.store()?;
+        let Some(ty) = schema::lookup("autoscaling", "v1", "Scale") else { return Err(missing()) };
+        let expected = Expected { api_version: API_VERSION, kind: "Scale", ty: Some(ty) };
+        let name = self.info().name.clone();
+        if self.info().verb == "get" {
+            let entry = store.get(self.namespace(), &name, At::Latest).await?;
+            let object = entry.decode(&store.codec).map_err(undecodable)?;
+            return Ok(answer::object(StatusCode::OK, self.output, &read(scale, &object), Some(ty)));
+        }
+        let patching = self.info().verb == "patch";
+        let options_kind = if patching { "PatchOptions" } else { "UpdateOptions" };
+        let options = WriteOptions::parse(&self.passed.query, options_kind, false)?;
+        let header = self.passed.request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let patch = if patching { Some(Kind::of(header.unwrap_or_default())?) } else { None };
+        let format = if patching {
+            negotiate::Format::Json
+        } else {
+            negotiate::input(self.passed.request.headers(), false)?
+        };
+        let bytes = decode::read(self.take_body()).await?;
+        let body = match patch {
+            None => Some(decode::object(format, &bytes, expected, options.strictness)?.value),
+            Some(_) => None,
+        };
+        let ctx = self.ctx(if patching { "patch" } else { "update" }, options.object);
+        let how =
+            Updating { hooks: &store.codec.storage.hooks, force_create: false, admit: true, uid: None };
+        let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
+            let wished = match (&body, patch) {
+                (Some(body), _) => Ok(body.clone()),
+                (None, Some(kind)) => {
+                    let printed = proto::json::print(&read(scale, &old), ty);
+                    kind.apply(printed, &bytes).and_then(|patched| {
+                        let canonical = proto::json::canonical(&patched, ty);
+                        canonical.map(|d| d.value).map_err(|e| Status::bad_request(e.to_string()))
+                    })
+                }
+                (None, None) => Err(missing()),
+            };
+            let made = wished.and_then(|wished| {
+                super::write::check_name(&wished, &name, "")?;
+                let mut new = Value::clone(&old);
+                write(scale, &mut new, &wished).map(|()| new)
+            });
+            Box::pin(std::future::ready(made))
+        };
+        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
+        let mut response =
+            answer::object(StatusCode::OK, self.output, &read(scale, &changed.object), Some(ty));
+        answer::warn(&mut response, &changed.warnings);
+        Ok(response)
+    }
+}

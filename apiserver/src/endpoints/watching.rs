@@ -1,0 +1,220 @@
+//! watch: a stream of events until the client, the clock or the history's window ends it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use proto::protobuf;
+use proto::status::Status;
+use rand::RngExt;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::negotiate::Format;
+use super::options::ListOptions;
+use super::render::Render;
+use super::{Target, answer};
+use crate::cache::row::Change;
+use crate::cache::watcher::{Ended, Item, Watcher};
+use crate::engine::{At, WatchQuery};
+use crate::server::{Body, Response};
+
+/// How often a watch that asked for bookmarks gets one (upstream's frequency).
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Events that are ready at once are sent in pieces of up to this size.
+const PIECE: usize = 64 << 10;
+/// Marks the bookmark after the objects there were.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+impl Target {
+    pub(super) async fn watch(self) -> Result<Response, Status> {
+        let store = self.store()?;
+        let options =
+            ListOptions::parse(&self.passed.query, &self.served.endpoint, &store.codec.storage, true)?;
+        let from_start = options.revision.is_none_or(|r| r == 0);
+        let query = WatchQuery {
+            namespace: self.info().namespace.clone(),
+            selection: options.selection.clone(),
+            after: options.revision.filter(|r| *r > 0),
+            at: match (options.initial, options.revision) {
+                (Some(true), None) => At::Latest,
+                (Some(true), Some(revision)) if revision > 0 => At::NotOlderThan(revision),
+                _ => At::Any,
+            },
+            initial: options.initial.unwrap_or(from_start),
+            initial_end: options.initial == Some(true) && options.bookmarks,
+        };
+        let seconds = options.timeout.map(Duration::from_secs).unwrap_or_else(|| {
+            let least = self.app.min_watch;
+            least.mul_f64(1.0 + rand::rng().random::<f64>())
+        });
+        let render = self.render(&store)?;
+        let format = self.output.format;
+        let opened = match store.watch(query).await {
+            Ok(watcher) => Ok(watcher),
+            // A history that is gone is told as upstream tells it: by an event.
+            Err(status) if status.code == 410 => Err(status),
+            Err(status) => return Err(status),
+        };
+        let deadline = Instant::now() + seconds;
+        let events = Events {
+            render,
+            watcher: opened,
+            deadline,
+            bookmarks: options.bookmarks,
+            next_bookmark: (Instant::now() + BOOKMARK_EVERY).min(deadline - Duration::from_secs(2).min(seconds)),
+            heading: true,
+            ended: false,
+            stopping: self.app.stopping.clone(),
+        };
+        let stream = futures::stream::unfold(events, |mut events| async move {
+            let piece = events.next().await?;
+            Some((Ok(piece), events))
+        });
+        let content_type = match format {
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            Format::Yaml | Format::Json => "application/json",
+        };
+        Ok(answer::bytes(StatusCode::OK, content_type, Body::Stream(Box::pin(stream))))
+    }
+}
+
+/// One watch under way.
+struct Events {
+    render: Render,
+    /// The watch; or why there is none.
+    watcher: Result<Watcher, Status>,
+    deadline: Instant,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    heading: bool,
+    ended: bool,
+    stopping: CancellationToken,
+}
+
+impl Events {
+    /// The next piece of the stream.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        let watcher = match &mut self.watcher {
+            Ok(watcher) => watcher,
+            Err(status) => {
+                let status = status.clone();
+                self.end(&mut out, &status);
+                return Some(out.freeze());
+            }
+        };
+        loop {
+            let wake = if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            let item = tokio::select! {
+                biased;
+                item = watcher.next() => item,
+                () = self.stopping.cancelled() => return None,
+                () = tokio::time::sleep_until(wake) => {
+                    let now = Instant::now();
+                    if now >= self.deadline {
+                        return None;
+                    }
+                    self.next_bookmark = now + BOOKMARK_EVERY;
+                    if let Some(revision) = watcher.caught_up() {
+                        self.bookmark(&mut out, revision, false);
+                        return Some(out.freeze());
+                    }
+                    continue;
+                }
+            };
+            let mut items: VecDeque<Item> = VecDeque::new();
+            match item {
+                Ok(item) => items.push_back(item),
+                Err(error) => {
+                    let status = match error {
+                        Ended::TooOld(_) => Status::expired(error.to_string()),
+                        Ended::Etcd(error) => Status::internal(error),
+                    };
+                    self.end(&mut out, &status);
+                    return Some(out.freeze());
+                }
+            }
+            while let Some(item) = items.pop_front() {
+                if let Err(status) = self.write(&mut out, item) {
+                    self.end(&mut out, &status);
+                    break;
+                }
+                if out.len() < PIECE
+                    && let Ok(watcher) = &mut self.watcher
+                {
+                    items.extend(watcher.ready());
+                }
+            }
+            return Some(out.freeze());
+        }
+    }
+
+    fn write(&mut self, out: &mut BytesMut, item: Item) -> Result<(), Status> {
+        let (change, entry) = match item {
+            Item::Change(change, entry) => (change, entry),
+            Item::InitialEnd(revision) => {
+                self.bookmark(out, revision, true);
+                return Ok(());
+            }
+        };
+        let kind = match change {
+            Change::Added => "ADDED",
+            Change::Modified => "MODIFIED",
+            Change::Deleted => "DELETED",
+        };
+        let object = self.render.event_object(&entry, self.heading)?;
+        self.heading = false;
+        self.frame(out, kind, &object);
+        Ok(())
+    }
+
+    fn bookmark(&mut self, out: &mut BytesMut, revision: i64, initial_end: bool) {
+        let endpoint = &self.render.endpoint;
+        let mut object = json!({
+            "kind": endpoint.kind, "apiVersion": endpoint.api_version(),
+            "metadata": {"resourceVersion": revision.to_string()},
+        });
+        if initial_end {
+            object["metadata"]["annotations"] = json!({INITIAL_END: "true"});
+        }
+        if let Ok(object) = self.render.event_tree(object, self.heading) {
+            self.heading = false;
+            self.frame(out, "BOOKMARK", &object);
+        }
+    }
+
+    /// Ends the stream with an error event.
+    fn end(&mut self, out: &mut BytesMut, status: &Status) {
+        self.ended = true;
+        let value = serde_json::to_value(status).unwrap_or(Value::Null);
+        let object = match self.render.output.format {
+            Format::Protobuf => proto::schema::lookup("meta.k8s.io", "v1", "Status")
+                .map(|ty| protobuf::encode_object(&value, ty))
+                .unwrap_or_default(),
+            _ => value.to_string().into_bytes(),
+        };
+        self.frame(out, "ERROR", &object);
+    }
+
+    fn frame(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
+        if self.render.output.format == Format::Protobuf {
+            let event = protobuf::watch_event(kind, object);
+            out.reserve(event.len() + 4);
+            out.put_u32(event.len() as u32);
+            out.extend_from_slice(&event);
+            return;
+        }
+        out.reserve(object.len() + kind.len() + 32);
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        out.extend_from_slice(object);
+        out.extend_from_slice(b"}\n");
+    }
+}
