@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response as HttpResponse, StatusCode};
-use proto::status::Status;
 use proto::schema::{self, Type};
+use proto::status::Status;
 use proto::{json, protobuf, yaml};
 use serde_json::Value;
 

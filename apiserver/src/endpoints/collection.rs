@@ -15,7 +15,8 @@ const WORKERS: usize = 10;
 impl Target {
     pub(super) async fn delete_collection(mut self) -> Result<Response, Status> {
         let store = self.store()?;
-        let list = ListOptions::parse(&self.passed.query, &self.served.endpoint, &store.codec.storage, false)?;
+        let list =
+            ListOptions::parse(&self.passed.query, &self.served.endpoint, &store.codec.storage, false)?;
         let options = self.delete_options().await?;
         let query = ListQuery {
             namespace: self.info().namespace.clone(),

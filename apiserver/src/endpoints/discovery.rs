@@ -150,10 +150,11 @@ impl Discovery {
 }
 
 fn paths(groups: &[Group]) -> Value {
-    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let mut paths: Vec<String> =
+        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
     for group in groups.iter().filter(|g| !g.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|(v, _)| format!("/apis/{}/{v}", group.name)));
@@ -254,7 +255,8 @@ fn aggregated(headers: &http::HeaderMap) -> Option<&'static str> {
 }
 
 fn aggregated_list(groups: &[Group], core: bool, version: &str, headers: &http::HeaderMap) -> Response {
-    let items: Vec<Value> = groups.iter().filter(|g| g.name.is_empty() == core).map(aggregated_group).collect();
+    let items: Vec<Value> =
+        groups.iter().filter(|g| g.name.is_empty() == core).map(aggregated_group).collect();
     let list = json!({
         "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items,

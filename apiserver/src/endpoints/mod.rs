@@ -67,11 +67,7 @@ pub(crate) struct Target {
 impl App {
     /// Answers a request.
     pub async fn answer(self: Arc<Self>, passed: Passed) -> Response {
-        let done = if passed.info.is_resource {
-            self.resource(passed).await
-        } else {
-            self.other(passed)
-        };
+        let done = if passed.info.is_resource { self.resource(passed).await } else { self.other(passed) };
         done.unwrap_or_else(|status| answer::status(&status))
     }
 
@@ -121,7 +117,8 @@ impl App {
         if !endpoint.namespaced && !info.namespace.is_empty() && !is_namespace {
             return Err(missing());
         }
-        if endpoint.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch") {
+        if endpoint.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch")
+        {
             return Err(missing());
         }
         let output = Output::negotiate(passed.request.headers(), &passed.query, endpoint.custom);
@@ -246,7 +243,9 @@ impl Target {
     /// Whether the client takes gzip.
     fn gzip(&self) -> bool {
         let header = self.passed.request.headers().get(http::header::ACCEPT_ENCODING);
-        header.and_then(|v| v.to_str().ok()).is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")))
+        header
+            .and_then(|v| v.to_str().ok())
+            .is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")))
     }
 }
 

@@ -132,7 +132,8 @@ fn parse_accept(header: &str) -> Vec<Clause<'_>> {
         .filter_map(|clause| {
             let mut parts = clause.split(';').map(str::trim);
             let media = parts.next()?;
-            let (kind, subkind) = media.split_once('/').unwrap_or((media, if media == "*" { "*" } else { "" }));
+            let (kind, subkind) =
+                media.split_once('/').unwrap_or((media, if media == "*" { "*" } else { "" }));
             let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).collect();
             let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok());
             Some(Clause { kind, subkind, quality: quality.unwrap_or(1.0), parameters })
@@ -183,10 +184,14 @@ mod tests {
         assert_eq!(table.expect("ok").transform, Transform::Table("v1"));
         let protobuf = accept("application/vnd.kubernetes.protobuf,application/json").expect("ok");
         assert_eq!(protobuf.format, Format::Protobuf);
-        let metadata = accept("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+        let metadata =
+            accept("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
         assert_eq!(metadata.expect("ok").transform, Transform::Metadata("v1"));
         assert_eq!(accept("*/*").expect("ok").format, Format::Json);
-        assert_eq!(accept("application/yaml;q=0.9, application/json;q=0.1").expect("ok").format, Format::Yaml);
+        assert_eq!(
+            accept("application/yaml;q=0.9, application/json;q=0.1").expect("ok").format,
+            Format::Yaml
+        );
         assert_eq!(accept("text/html").expect_err("refused").code, 406);
         assert_eq!(accept("application/json;as=Nonsense;v=v1;g=meta.k8s.io").expect_err("refused").code, 406);
     }

@@ -51,7 +51,9 @@ impl ListOptions {
         };
         let revision = if text.is_empty() { None } else { Some(meta::parse_revision(text)?) };
         if !continue_token.is_empty() && revision.is_some_and(|r| r != 0) {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         Ok(ListOptions {
             selection,
@@ -114,7 +116,10 @@ fn check(revision: &str, matching: &str, continued: bool, initial: Option<bool>,
         }
     }
     if initial.is_some() {
-        errors.push(Error::forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list"));
+        errors.push(Error::forbidden(
+            &Path::new("sendInitialEvents"),
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     errors
 }
@@ -184,7 +189,8 @@ impl WriteOptions {
                 errors.push(Error::required(&path, "is required for apply patch"));
             }
             if !apply && force.is_some() {
-                errors.push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+                errors
+                    .push(Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
             }
         }
         meta::validate_manager(manager, &path, &mut errors);

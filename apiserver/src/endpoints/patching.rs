@@ -9,10 +9,10 @@ use proto::json;
 use proto::status::Status;
 use serde_json::Value;
 
+use super::Target;
 use super::decode::{self, Decoded, Expected};
 use super::options::{Strictness, WriteOptions};
 use super::write::{check_name, dedup_owners};
-use super::Target;
 use crate::engine::{Updating, undecodable};
 use crate::registry::{Endpoint, Hooks};
 use crate::server::Response;
@@ -135,9 +135,8 @@ impl Patch {
         let expected = Expected { api_version: &api_version, kind: &self.endpoint.kind, ty: None };
         let (value, strict) = match schema_of(&self.endpoint) {
             Some(ty) => {
-                let decoded = json::canonical(patched, ty).map_err(|e| {
-                    Status::failure(422, proto::status::reason::INVALID, e.to_string())
-                })?;
+                let decoded = json::canonical(patched, ty)
+                    .map_err(|e| Status::failure(422, proto::status::reason::INVALID, e.to_string()))?;
                 (decoded.value, decoded.strict)
             }
             None => (patched.clone(), Vec::new()),

@@ -54,7 +54,8 @@ impl Target {
         match self.info().verb.as_str() {
             "get" => {
                 let found = objects.pop();
-                let object = found.ok_or_else(|| Status::not_found(&endpoint.group, &endpoint.resource, name))?;
+                let object =
+                    found.ok_or_else(|| Status::not_found(&endpoint.group, &endpoint.resource, name))?;
                 Ok(answer::object(StatusCode::OK, self.output, &object, schema_of(endpoint)))
             }
             "list" => {

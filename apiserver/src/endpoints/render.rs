@@ -181,7 +181,9 @@ impl Render {
             metadata["remainingItemCount"] = remaining.into();
         }
         let text = |kind: &str, api_version: &str| {
-            format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":[")
+            format!(
+                "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
+            )
         };
         match self.output.transform {
             Transform::Table(version) => {
@@ -255,8 +257,7 @@ impl Render {
     /// The object of a watch event: JSON without a newline, or a whole protobuf envelope. `heading`: whether a Table has its columns.
     pub fn event_object(&self, entry: &Entry, heading: bool) -> Result<Bytes, Status> {
         if self.output.transform == Transform::None {
-            let bytes =
-                entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
+            let bytes = entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
             return Ok(match self.media() {
                 Media::Json => bytes.slice(..trimmed(&bytes).len()),
                 Media::Protobuf => self.envelope(&bytes).into(),

@@ -91,8 +91,7 @@ impl Target {
             Some(_) => None,
         };
         let ctx = self.ctx(if patching { "patch" } else { "update" }, options.object);
-        let how =
-            Updating { hooks: &store.codec.storage.hooks, force_create: false, admit: true, uid: None };
+        let how = Updating { hooks: &store.codec.storage.hooks, force_create: false, admit: true, uid: None };
         let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
             let wished = match (&body, patch) {
                 (Some(body), _) => Ok(body.clone()),

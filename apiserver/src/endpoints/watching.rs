@@ -64,7 +64,8 @@ impl Target {
             watcher: opened,
             deadline,
             bookmarks: options.bookmarks,
-            next_bookmark: (Instant::now() + BOOKMARK_EVERY).min(deadline - Duration::from_secs(2).min(seconds)),
+            next_bookmark: (Instant::now() + BOOKMARK_EVERY)
+                .min(deadline - Duration::from_secs(2).min(seconds)),
             heading: true,
             ended: false,
             stopping: self.app.stopping.clone(),

@@ -104,8 +104,7 @@ impl Target {
             answer::meta_object(StatusCode::OK, self.output, "Status", &value)
         } else {
             let cascading = options.get("orphanDependents").and_then(Value::as_bool) == Some(false);
-            let code =
-                if !deletion.gone && cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let code = if !deletion.gone && cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
             self.render(&store)?.hub(code, Arc::unwrap_or_clone(deletion.object))?
         };
         answer::warn(&mut response, &warnings);

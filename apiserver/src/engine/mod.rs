@@ -31,7 +31,7 @@ use crate::storage::lease::Leases;
 pub use create::Creation;
 pub use delete::Deletion;
 pub use list::{At, ListQuery, Listed, WatchQuery};
-pub use store::{Store, undecodable, unavailable};
+pub use store::{Store, unavailable, undecodable};
 pub use update::{Changed, Transform, Updating};
 
 /// How the engine is set up.

@@ -43,7 +43,9 @@ impl http_body::Body for Body {
         match &mut *self {
             Body::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(stream) => stream.as_mut().poll_next(cx).map(|item| item.map(|r| r.map(Frame::data))),
+            Body::Stream(stream) => {
+                stream.as_mut().poll_next(cx).map(|item| item.map(|r| r.map(Frame::data)))
+            }
         }
     }
 

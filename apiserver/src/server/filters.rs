@@ -14,7 +14,9 @@ use super::metrics::{DURATION, IN_FLIGHT, LONG_RUNNING, REQUESTS};
 use super::query::Query;
 use super::request_info::RequestInfo;
 use super::{Body, Response};
-use crate::auth::{Attributes, Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation};
+use crate::auth::{
+    Attributes, Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation,
+};
 use crate::endpoints::{App, answer};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");

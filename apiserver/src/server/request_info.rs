@@ -135,17 +135,82 @@ mod tests {
             ("GET", "/api/v1/watch/pods", "watch", "", "v1", "", "pods", "", ""),
             ("GET", "/api/v1/pods?watch=true", "watch", "", "v1", "", "pods", "", ""),
             ("GET", "/api/v1/pods?watch=false", "list", "", "v1", "", "pods", "", ""),
-            ("GET", "/api/v1/namespaces/other/pods/foo/status", "get", "", "v1", "other", "pods", "status", "foo"),
-            ("PUT", "/api/v1/namespaces/other/finalize", "update", "", "v1", "other", "namespaces", "finalize", "other"),
-            ("PUT", "/api/v1/namespaces/other/status", "update", "", "v1", "other", "namespaces", "status", "other"),
-            ("DELETE", "/apis/apps/v1/namespaces/x/deployments", "deletecollection", "apps", "v1", "x", "deployments", "", ""),
-            ("PATCH", "/apis/apps/v1/namespaces/x/deployments/a", "patch", "apps", "v1", "x", "deployments", "", "a"),
-            ("GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", "list", "", "v1", "", "nodes", "", "n1"),
+            (
+                "GET",
+                "/api/v1/namespaces/other/pods/foo/status",
+                "get",
+                "",
+                "v1",
+                "other",
+                "pods",
+                "status",
+                "foo",
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/other/finalize",
+                "update",
+                "",
+                "v1",
+                "other",
+                "namespaces",
+                "finalize",
+                "other",
+            ),
+            (
+                "PUT",
+                "/api/v1/namespaces/other/status",
+                "update",
+                "",
+                "v1",
+                "other",
+                "namespaces",
+                "status",
+                "other",
+            ),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/x/deployments",
+                "deletecollection",
+                "apps",
+                "v1",
+                "x",
+                "deployments",
+                "",
+                "",
+            ),
+            (
+                "PATCH",
+                "/apis/apps/v1/namespaces/x/deployments/a",
+                "patch",
+                "apps",
+                "v1",
+                "x",
+                "deployments",
+                "",
+                "a",
+            ),
+            (
+                "GET",
+                "/api/v1/nodes?fieldSelector=metadata.name%3Dn1",
+                "list",
+                "",
+                "v1",
+                "",
+                "nodes",
+                "",
+                "n1",
+            ),
         ];
         for (method, target, verb, group, version, namespace, resource, subresource, name) in cases {
             let i = info(method.parse().expect("method"), target);
-            let got = (&*i.verb, &*i.group, &*i.version, &*i.namespace, &*i.resource, &*i.subresource, &*i.name);
-            assert_eq!(got, (verb, group, version, namespace, resource, subresource, name), "{method} {target}");
+            let got =
+                (&*i.verb, &*i.group, &*i.version, &*i.namespace, &*i.resource, &*i.subresource, &*i.name);
+            assert_eq!(
+                got,
+                (verb, group, version, namespace, resource, subresource, name),
+                "{method} {target}"
+            );
             assert!(i.is_resource);
         }
         for path in ["/", "/api", "/api/v1", "/apis/apps", "/apis/apps/v1", "/healthz", "/metrics/x/y/z"] {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -108,7 +110,8 @@ impl Certificate {
     pub fn self_signed(directory: &Path, names: Vec<String>) -> Result<Self, Error> {
         let (cert, key) = (directory.join("apiserver.crt"), directory.join("apiserver.key"));
         if !cert.exists() || !key.exists() {
-            let made = rcgen::generate_simple_self_signed(names).map_err(|e| Error::Generate(e.to_string()))?;
+            let made =
+                rcgen::generate_simple_self_signed(names).map_err(|e| Error::Generate(e.to_string()))?;
             let write = |path: &Path, text: String| {
                 std::fs::create_dir_all(directory)
                     .and_then(|()| std::fs::write(path, text))
