@@ -125,10 +125,10 @@ mod tests {
             "failed to load config file \"x.yaml\": strict decoding error: unknown field \"bindAdress\""
         );
         let error =
-            parse::<Config>(Path::new("x.yaml"), "kind: Y\napiVersion: v1", KINDS).unwrap_err().to_string();
+            parse::<Config>(Path::new("x.yaml"), "kind: Other\napiVersion: v1", KINDS).unwrap_err().to_string();
         assert_eq!(
             error,
-            "failed to load config file \"x.yaml\": no kind \"Y\" is registered for version \"v1\""
+            "failed to load config file \"x.yaml\": no kind \"Other\" is registered for version \"v1\""
         );
     }
 }

@@ -129,7 +129,7 @@ impl Queues {
             kind = happening.about.kind,
             r#type = happening.kind.as_str(),
             reason = happening.reason,
-            message = happening.message,
+            note = happening.message,
             "Event occurred"
         );
         let about = &happening.about;

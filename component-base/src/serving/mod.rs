@@ -234,7 +234,7 @@ async fn guarded(
         Ok(user) => user,
         Err(why) => {
             tracing::debug!(err = why, path = request.uri().path(), "Unable to authenticate the request");
-            let mut refusal = status(&Status::unauthorized(""));
+            let mut refusal = status(&Status::unauthorized("Unauthorized"));
             refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refusal;
         }
