@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::step::{FnPlugin, Row};
 use super::{
-    Chain, Plugin, certificates, default_class, namespace_lifecycle, node_restriction, pod_defaults,
-    priority, rbac_escalation, runtime_class, service_account, storage, unsupported,
+    Chain, Plugin, certificates, default_class, limit_ranger, namespace_lifecycle, node_restriction,
+    pod_defaults, priority, quota, rbac_escalation, runtime_class, service_account, storage, unsupported,
 };
 use crate::auth::rbac::index::SharedIndex;
 use crate::registry::Local;
@@ -46,6 +46,7 @@ const PLUGINS: &[Entry] = &[
     Entry::On(namespace_lifecycle::NAMESPACE_LIFECYCLE),
     Entry::Missing("NamespaceExists"),
     Entry::Missing("LimitPodHardAntiAffinityTopology"),
+    Entry::On(limit_ranger::LIMIT_RANGER),
     Entry::On(service_account::SERVICE_ACCOUNT),
     Entry::Off(node_restriction::NODE_RESTRICTION),
     Entry::On(pod_defaults::TAINT_NODES_BY_CONDITION),
@@ -75,6 +76,7 @@ const PLUGINS: &[Entry] = &[
     Entry::Dormant("JobValidation"),
     Entry::On(unsupported::MUTATING_ADMISSION_POLICY),
     Entry::On(unsupported::VALIDATING_ADMISSION_POLICY),
+    Entry::On(quota::RESOURCE_QUOTA),
     Entry::Off(unsupported::ALWAYS_DENY),
 ];
 

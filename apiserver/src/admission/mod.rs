@@ -6,11 +6,14 @@
 mod build;
 mod certificates;
 mod default_class;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
 mod priority;
+mod quota;
 mod rbac_escalation;
+mod resources;
 mod runtime_class;
 mod service_account;
 mod step;
