@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod endpoints;
 pub mod engine;
+pub mod patch;
 pub mod registry;
 pub mod server;
 pub mod storage;

@@ -188,7 +188,12 @@ impl<'a> Decoder<'a> {
     fn field(&mut self, field: &'a Field, owner: &'a str) -> Result<Option<Value>> {
         let go_type = field.extra.as_deref().map_or("", |extra| &extra.go_type);
         let value = self.shape(&field.shape, &Context { owner: Some(owner), go_type })?;
-        let absent = if field.pointer() { value.is_null() } else { is_zero(&value, &field.shape) };
+        let absent = match &value {
+            // An empty list of managers asks for a fresh start, other than none; the tracking of fields ends it.
+            Value::Array(_) if field.name == "managedFields" => false,
+            value if field.pointer() => value.is_null(),
+            value => is_zero(value, &field.shape),
+        };
         Ok((!absent).then_some(value))
     }
 

@@ -1,0 +1,58 @@
+//! The order of merged lists: what the patch orders, among what only the server has.
+
+use serde_json::Value;
+
+use super::{Error, Result};
+
+/// The value that identifies an item: its merge key's, or the item itself if there is no merge key.
+pub(super) fn key_value<'a>(item: &'a Value, key: &str) -> Result<&'a Value> {
+    if key.is_empty() {
+        return Ok(item);
+    }
+    match item {
+        Value::Object(map) => map.get(key).ok_or_else(|| {
+            Error::Internal(format!("map: {item} does not contain declared merge key: {key}"))
+        }),
+        other => Err(super::wrong_type("map[string]interface {}", other)),
+    }
+}
+
+/// Orders `items`: those in `order` as they stand there, the others as they stand in `server_order`. Where both
+/// kinds meet, the server's order decides if it has both, else the ordered one comes first.
+pub(super) fn arrange(
+    items: Vec<Value>,
+    order: &[Value],
+    server_order: &[Value],
+    key: &str,
+) -> Result<Vec<Value>> {
+    let keys = |list: &[Value]| -> Result<Vec<Value>> {
+        list.iter().map(|item| key_value(item, key).cloned()).collect()
+    };
+    let (order, server_order) = (keys(order)?, keys(server_order)?);
+    let at = |list: &[Value], item: &Value| -> Option<usize> {
+        let wanted = key_value(item, key).ok()?;
+        list.iter().position(|other| other == wanted)
+    };
+    for item in &items {
+        key_value(item, key)?;
+    }
+    let (mut ordered, mut others): (Vec<Value>, Vec<Value>) =
+        items.into_iter().partition(|item| at(&order, item).is_some());
+    ordered.sort_by_key(|item| at(&order, item));
+    others.sort_by_key(|item| at(&server_order, item).unwrap_or(usize::MAX));
+
+    let mut result = Vec::with_capacity(ordered.len() + others.len());
+    let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());
+    loop {
+        let take_other = match (others.peek(), ordered.peek()) {
+            (None, None) => return Ok(result),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(other), Some(item)) => match (at(&server_order, other), at(&server_order, item)) {
+                (Some(other), Some(item)) => other < item,
+                _ => false,
+            },
+        };
+        result.extend(if take_other { others.next() } else { ordered.next() });
+    }
+}
