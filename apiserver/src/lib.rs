@@ -1,6 +1,7 @@
 //! kube-apiserver: one generic engine over etcd; kinds are data.
 
 pub mod admission;
+pub mod allocator;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;

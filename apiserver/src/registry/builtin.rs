@@ -1,10 +1,12 @@
 //! All built-in kinds.
 
-use super::kind::Enabled;
+use std::sync::Arc;
+
+use super::kind::Environment;
 use super::{
-    Builder, Registry, admissionregistration, apiextensions, apiregistration, apps, autoscaling, batch,
-    certificates, coordination, core, discovery, events, flowcontrol, internal, networking, node, policy,
-    rbac, resource, scheduling, storage, storagemigration,
+    Builder, Registry, Settings, admissionregistration, apiextensions, apiregistration, apps, autoscaling,
+    batch, certificates, coordination, core, discovery, events, flowcontrol, internal, networking, node,
+    policy, rbac, resource, scheduling, storage, storagemigration,
 };
 
 /// Whether a version is served unless the configuration says otherwise: stable ones are.
@@ -14,14 +16,15 @@ pub fn enabled_by_default(_group: &str, version: &str, _resource: &str) -> bool 
 
 /// The rows of the built-in kinds in the versions that `enabled` (group, version, resource) admits, in the order
 /// discovery lists their groups. Reviews of authentication and authorization are not among them.
-pub fn builtin(enabled: Enabled) -> Registry {
+pub fn builtin(enabled: &dyn Fn(&str, &str, &str) -> bool) -> Registry {
     let mut builder = Builder::default();
-    install(&mut builder, enabled);
+    install(&mut builder, enabled, Settings::default());
     builder.build()
 }
 
-/// Adds the rows of the built-in kinds.
-pub fn install(builder: &mut Builder, enabled: Enabled) {
+/// Adds the rows of the built-in kinds under these settings.
+pub fn install(builder: &mut Builder, enabled: &dyn Fn(&str, &str, &str) -> bool, settings: Settings) {
+    let enabled = &Environment { enabled, settings: Arc::new(settings) };
     core::install(builder, enabled);
     apiregistration::install(builder, enabled);
     apps::install(builder, enabled);

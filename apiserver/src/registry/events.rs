@@ -19,7 +19,7 @@ const REFERENCE_FIELDS: [&str; 7] =
     ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
 
 pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
-    if !enabled("events.k8s.io", "v1", "events") {
+    if !(enabled.enabled)("events.k8s.io", "v1", "events") {
         return;
     }
     let mut endpoint = Endpoint::new("events.k8s.io", "v1", "events", "Event");

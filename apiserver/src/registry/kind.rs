@@ -1,11 +1,13 @@
 //! Short-hand for the rows of a built-in kind: one storage row and the endpoints onto it.
 
+use std::sync::Arc;
+
 use proto::view;
 use serde_json::Value;
 
 use super::{
     Backing, Builder, Column, Conversion, Create, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector,
-    Selectable, Storage, Subresource, Verbs,
+    Selectable, Settings, Storage, Subresource, Verbs,
 };
 
 /// The cells of an object.
@@ -14,8 +16,16 @@ pub(crate) type Row = fn(&Endpoint, &Value, jiff::Timestamp) -> Vec<Value>;
 /// A table's columns as (name, type, priority).
 pub(crate) type Columns = &'static [(&'static str, &'static str, i32)];
 
-/// Which (group, version, resource) are served.
-pub(crate) type Enabled<'a> = &'a dyn Fn(&str, &str, &str) -> bool;
+/// What the rows depend on.
+pub(crate) struct Environment<'a> {
+    /// Which (group, version, resource) are served.
+    pub(crate) enabled: &'a dyn Fn(&str, &str, &str) -> bool,
+    /// Goes with each storage row.
+    pub(crate) settings: Arc<Settings>,
+}
+
+/// What every group's `install` gets.
+pub(crate) type Enabled<'a> = &'a Environment<'a>;
 
 /// The rows of one kind under construction.
 pub(crate) struct Kind {
@@ -213,12 +223,14 @@ impl Kind {
     /// Adds the rows whose versions are served. Where a version that is not served is the hub or the stored one,
     /// its endpoint is there without verbs; where none is served, nothing is.
     pub(crate) fn install(self, builder: &mut Builder, enabled: Enabled) {
-        let served = |endpoint: &Endpoint| enabled(&endpoint.group, &endpoint.version, &endpoint.resource);
+        let served =
+            |endpoint: &Endpoint| (enabled.enabled)(&endpoint.group, &endpoint.version, &endpoint.resource);
         if !self.endpoints.iter().any(served) {
             return;
         }
         let needed = self.storage.as_ref().map(|storage| (storage.hub.clone(), storage.stored.clone()));
-        if let Some(storage) = self.storage {
+        if let Some(mut storage) = self.storage {
+            storage.data = Some(enabled.settings.clone());
             builder.storage(storage);
         }
         for endpoint in self.endpoints {

@@ -13,6 +13,7 @@ mod defaults;
 mod hooks;
 mod kind;
 mod rows;
+mod settings;
 mod snapshot;
 mod strategy;
 
@@ -24,7 +25,7 @@ mod autoscaling;
 mod batch;
 mod certificates;
 mod coordination;
-mod core;
+pub(crate) mod core;
 mod discovery;
 mod events;
 mod flowcontrol;
@@ -46,4 +47,5 @@ pub use rows::{
     Backing, Column, Connect, Conversion, Endpoint, ExternalConversion, Handler, Name, Scale, ScaleSelector,
     Selectable, Storage, Subresource, Verbs, names,
 };
+pub use settings::Settings;
 pub use snapshot::{Builder, Registry, Served, Shared};

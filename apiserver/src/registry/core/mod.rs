@@ -2,9 +2,11 @@
 
 pub(crate) mod claim;
 mod defaults;
+pub(crate) mod endpoints;
 pub(crate) mod event;
 pub(crate) mod namespace;
 pub(crate) mod pod;
+pub(crate) mod service;
 
 use proto::view::{at, remove_at, set_at};
 use serde_json::Value;
@@ -28,15 +30,13 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .status(strategy::status())
         .install(builder, enabled);
     pod::install(builder, enabled);
-    kind("services", "Service")
-        .short(&["svc"])
-        .category("all")
-        .prefix("services/specs")
-        .selectable(&["spec.clusterIP", "spec.type"])
-        .verbs(Verbs::ALL)
-        .hooks(Hooks { allow_create_on_update: true, ..strategy::with_status() })
-        .connect("proxy", Some("ServiceProxyOptions"), proxy, Connect::ServiceProxy)
-        .status(strategy::status())
+    service::install(builder, enabled);
+    kind("rangeallocations", "RangeAllocation")
+        .cluster()
+        .prefix("ranges")
+        .verbs(Verbs::NONE)
+        .storage(|storage| storage.cached = false)
+        .hooks(Hooks::default())
         .install(builder, enabled);
 }
 
@@ -47,12 +47,7 @@ fn kind(resource: &'static str, kind: &'static str) -> Kind {
 fn simple_kinds(builder: &mut Builder, enabled: Enabled) {
     let create_on_update = || Hooks { allow_create_on_update: true, ..Hooks::default() };
     kind("configmaps", "ConfigMap").short(&["cm"]).hooks(Hooks::default()).install(builder, enabled);
-    kind("endpoints", "Endpoints")
-        .singular("endpoints")
-        .short(&["ep"])
-        .prefix("services/endpoints")
-        .hooks(create_on_update())
-        .install(builder, enabled);
+    endpoints::install(builder, enabled);
     kind("limitranges", "LimitRange")
         .short(&["limits"])
         .default(defaults::limit_range)
