@@ -235,29 +235,29 @@ async fn ports_on_nodes(
     let spec = at(new, &["spec"]);
     let needs = may_have_node_ports(spec) && (wants_node_ports(spec) || !node_ports(spec).is_empty());
     if needs || needs_health_check(spec) {
-        let mut result = (new.clone(), Vec::new());
-        let mut assign = |bitmap: &mut Bitmap| {
-            let mut service = new.clone();
-            let mut fresh = Vec::new();
+        let assigned = |bitmap: &mut Bitmap| -> Result<(Value, Vec<i64>), Status> {
+            let (mut service, mut fresh) = (new.clone(), Vec::new());
             assign_ports(&mut service, &before, bitmap, &mut fresh)?;
-            result = (service, fresh);
-            Ok(())
+            Ok((service, fresh))
         };
-        // Nothing needs to be written where the service keeps the ports it has.
+        // Where the service keeps the ports it has, nothing needs to be written.
         let mut known = ports::current(ctx.local.as_ref(), settings).await?;
-        let dry = assign(&mut known);
-        if ctx.dry_run {
-            dry?;
-        } else if dry.is_err() || !result.1.is_empty() {
-            let mut assign = |bitmap: &mut Bitmap| {
-                let mut service = new.clone();
-                let mut fresh = Vec::new();
-                assign_ports(&mut service, &before, bitmap, &mut fresh)?;
-                result = (service, fresh);
+        let tried = assigned(&mut known);
+        let result = if ctx.dry_run {
+            tried?
+        } else if let Ok(tried) = tried
+            && tried.1.is_empty()
+        {
+            tried
+        } else {
+            let mut result = (Value::Null, Vec::new());
+            let mut assign = |bitmap: &mut Bitmap| -> Result<(), Status> {
+                result = assigned(bitmap)?;
                 Ok(())
             };
             ports::change(ctx.local.as_ref(), settings, &mut assign).await?;
-        }
+            result
+        };
         taken.ports = result.1;
         *new = result.0;
     }
