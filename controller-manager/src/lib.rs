@@ -90,7 +90,8 @@ async fn start_controllers(
             tracing::info!(controller = row.name, "Controller isn't built, skipping");
             continue;
         };
-        let client = identities.client(row.account);
+        let client =
+            if row.account.is_empty() { own.named(row.component) } else { identities.client(row.account) };
         let controller = Arc::new(Controller {
             name: row.name,
             recorder: Recorder::new(&client, row.component, &host, tasks),

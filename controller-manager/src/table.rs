@@ -13,7 +13,7 @@ pub struct Row {
     pub name: &'static str,
     /// The name of older versions, if it was another.
     pub alias: &'static str,
-    /// The service account that it acts as.
+    /// The service account that it acts as; empty for the daemon itself.
     pub account: &'static str,
     /// The source that its events name.
     pub component: &'static str,
@@ -35,6 +35,11 @@ impl Row {
         Row { component, ..self }
     }
 
+    /// It acts as the daemon: it makes the tokens of accounts, and can't have one before.
+    const fn as_daemon(self) -> Row {
+        Row { account: "", ..self }
+    }
+
     const fn off(self) -> Row {
         Row { on_by_default: false, ..self }
     }
@@ -42,7 +47,13 @@ impl Row {
 
 /// All controllers, in the order in which they start: what others need comes first.
 pub static TABLE: &[Row] = &[
-    absent("serviceaccount-token-controller", "serviceaccount-token"),
+    row(
+        "serviceaccount-token-controller",
+        "serviceaccount-token",
+        "tokens-controller",
+        controllers::serviceaccounttoken::start,
+    )
+    .as_daemon(),
     row("namespace-controller", "namespace", "namespace-controller", controllers::namespace::start),
     row(
         "serviceaccount-controller",
@@ -102,12 +113,39 @@ pub static TABLE: &[Row] = &[
     absent("disruption-controller", "disruption"),
     absent("resourcequota-controller", "resourcequota"),
     absent("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
-    absent("certificatesigningrequest-signing-controller", "csrsigning"),
-    absent("certificatesigningrequest-approving-controller", "csrapproving"),
-    absent("certificatesigningrequest-cleaner-controller", "csrcleaner"),
-    absent("bootstrap-signer-controller", "bootstrapsigner").off(),
-    absent("token-cleaner-controller", "tokencleaner").off(),
-    absent("clusterrole-aggregation-controller", "clusterrole-aggregation"),
+    row(
+        "certificatesigningrequest-signing-controller",
+        "csrsigning",
+        "certificate-controller",
+        controllers::certificates::start_signing,
+    ),
+    row(
+        "certificatesigningrequest-approving-controller",
+        "csrapproving",
+        "certificate-controller",
+        controllers::certificates::start_approving,
+    ),
+    row(
+        "certificatesigningrequest-cleaner-controller",
+        "csrcleaner",
+        "certificate-controller",
+        controllers::certificates::start_cleaning,
+    ),
+    row(
+        "bootstrap-signer-controller",
+        "bootstrapsigner",
+        "bootstrap-signer",
+        controllers::bootstrap::start_signing,
+    )
+    .off(),
+    row("token-cleaner-controller", "tokencleaner", "token-cleaner", controllers::bootstrap::start_cleaning)
+        .off(),
+    row(
+        "clusterrole-aggregation-controller",
+        "clusterrole-aggregation",
+        "clusterrole-aggregation-controller",
+        controllers::clusterrole::start,
+    ),
     absent("persistentvolumeclaim-protection-controller", "pvc-protection"),
     absent("persistentvolume-protection-controller", "pv-protection"),
     absent("persistentvolume-binder-controller", "persistentvolume-binder"),

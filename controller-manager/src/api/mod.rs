@@ -6,6 +6,7 @@
 pub mod apps;
 pub mod core;
 pub mod discovery;
+pub mod policy;
 
 use proto::time::Time;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ component_base::object!(
     core::Service,
     discovery::EndpointSlice,
     discovery::Endpoints,
+    policy::CertificateSigningRequest,
+    policy::ClusterRole,
 );
 
 /// A condition as most kinds have it in their status. Absent fields are not printed.

@@ -1,11 +1,13 @@
 //! What several controllers share.
 
 pub mod claim;
+pub mod der;
 pub mod discovery;
 pub mod events;
 pub mod expectations;
 pub mod hash;
 pub mod intstr;
+pub mod keys;
 pub mod nodes;
 pub mod pod_control;
 pub mod pods;

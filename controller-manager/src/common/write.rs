@@ -50,8 +50,8 @@ pub async fn update(
     controller.client.update(resource, &seen.namespace, &seen.name, &object).await
 }
 
-/// Puts the fields of `view` in place of those of an object: what the view leaves empty goes, what it
-/// doesn't know stays.
+/// Puts the fields of `view` in place of those of an object: what the view has no value for goes, what
+/// it doesn't know stays.
 pub fn merge(object: &mut Value, view: &impl Serialize) {
     let Ok(Value::Object(view)) = serde_json::to_value(view) else { return };
     if !object.is_object() {
@@ -59,22 +59,11 @@ pub fn merge(object: &mut Value, view: &impl Serialize) {
     }
     if let Some(object) = object.as_object_mut() {
         for (key, value) in view {
-            if is_empty(&value) {
+            if value.is_null() {
                 object.remove(&key);
             } else {
                 object.insert(key, value);
             }
         }
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Number(n) => n.as_i64() == Some(0),
-        Value::String(s) => s.is_empty(),
-        Value::Array(a) => a.is_empty(),
-        Value::Object(o) => o.is_empty(),
-        Value::Bool(_) => false,
     }
 }

@@ -1,5 +1,8 @@
 //! The controllers, one module each. [`crate::table`] lists them.
 
+pub mod bootstrap;
+pub mod certificates;
+pub mod clusterrole;
 pub mod daemonset;
 pub mod deployment;
 pub mod endpoints;
@@ -11,4 +14,5 @@ pub mod podgc;
 pub mod replicaset;
 pub mod rootca;
 pub mod serviceaccount;
+pub mod serviceaccounttoken;
 pub mod tainteviction;

@@ -361,14 +361,7 @@ impl Daemons {
         }
         let resource = DAEMON_SETS.sub("status");
         write::update(&self.controller, &resource, KIND, &ds.metadata, |object| {
-            // These counts are printed even when they are 0.
-            let status = serde_json::to_value(status).unwrap_or_default();
-            write::merge(&mut object["status"], &status);
-            for count in
-                ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"]
-            {
-                object["status"][count] = status[count].clone();
-            }
+            write::merge(&mut object["status"], status);
         })
         .await?;
         Ok(())

@@ -139,7 +139,10 @@ impl Allocator {
         };
         let texts: Vec<String> = cidrs.iter().map(ToString::to_string).collect();
         let patch = json!({
-            "metadata": {"uid": node.metadata.uid},
+            "metadata": {
+                "uid": node.metadata.uid,
+                "resourceVersion": node.metadata.resource_version,
+            },
             "spec": {"podCIDR": texts.first(), "podCIDRs": texts},
         });
         let client = &self.controller.client;
@@ -148,6 +151,9 @@ impl Allocator {
             if error.status().is_some_and(|s| s.reason != "ServerTimeout") {
                 let mut ranges = self.ranges.lock();
                 cidrs.iter().for_each(|cidr| ranges.iter_mut().for_each(|r| r.release(cidr)));
+            }
+            if error.is_conflict() {
+                return Err(error.into());
             }
             let message = format!("Node {} status is now: CIDRAssignmentFailed", key.name);
             self.controller.record(&subject, &Event::normal("CIDRAssignmentFailed", message));
