@@ -132,7 +132,11 @@ impl Lifecycle {
             let mut wait = pass.next;
             for action in pass.actions {
                 if let Err(error) = self.act(action).await {
-                    tracing::warn!(err = %error, "A node's state can't be written, will retry");
+                    if error.is_conflict() {
+                        tracing::debug!(err = %error, "A node has changed, will retry");
+                    } else {
+                        tracing::warn!(err = %error, "A node's state can't be written, will retry");
+                    }
                     wait = Some(self.period);
                 }
             }
