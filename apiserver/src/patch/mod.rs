@@ -5,6 +5,7 @@
 //! of managed fields are in [`managed`].
 
 use proto::status::{Details, Status, reason};
+use serde_json::Value;
 
 pub mod fields;
 mod json_patch;
@@ -19,7 +20,7 @@ pub use strategic::strategic_merge_patch;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Patched {
     /// The printed tree.
-    pub value: serde_json::Value,
+    pub value: Value,
     /// Errors such as `duplicate field "spec"`.
     pub strict: Vec<String>,
 }
@@ -36,7 +37,7 @@ pub enum Error {
     /// The patch asks for too much.
     #[error("{0}")]
     TooLarge(String),
-    /// The patch doesn't fit the schema; upstream answers with an internal error.
+    /// The patch doesn't fit the schema; upstream answers with an error of no kind.
     #[error("{0}")]
     Internal(String),
     /// An applied configuration sets fields that others own.
@@ -56,8 +57,22 @@ impl From<Error> for Status {
             )
             .with_details(Details::default()),
             Error::TooLarge(message) => Status::request_entity_too_large(message),
-            Error::Internal(message) => Status::internal(message),
+            Error::Internal(message) => Status::failure(500, "", message),
             Error::Conflict(conflicts) => conflicts.into_status(),
         }
+    }
+}
+
+/// A value as Go's `%v` prints it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let entries: Vec<String> =
+                map.iter().map(|(name, value)| format!("{name}:{}", go_text(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use proto::json;
 use proto::schema::{Field, Flags, Shape, Type};
 use serde_json::{Map, Value};
 
-use super::{Error, Patched};
+use super::{Error, Patched, go_text};
 
 mod order;
 
@@ -221,8 +221,8 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<()> {
             let Some(next) = rest.next() else {
                 return Err(Error::Internal(format!(
                     "The order in patch list:\n{}\n doesn't match {SET_ORDER} list:\n{}\n",
-                    Value::from(patch.to_vec()),
-                    Value::from(order.to_vec())
+                    go_text(&Value::from(patch.to_vec())),
+                    go_text(&Value::from(order.to_vec()))
                 )));
             };
             if key_value(next, key)? == wanted {
@@ -283,7 +283,7 @@ fn of_maps(original: &[Value], patch: &[Value]) -> Result<bool> {
     let first = kinds.next().unwrap_or(Ok(false))?;
     for kind in kinds {
         if kind? != first {
-            let lists = [Value::from(original.to_vec()), Value::from(patch.to_vec())];
+            let lists = [original, patch].map(|list| go_text(&Value::from(list.to_vec())));
             return Err(Error::Internal(format!(
                 "list element types are not identical: [{} {}]",
                 lists[0], lists[1]
@@ -313,7 +313,10 @@ fn list_directives(
                 return Err(Error::Internal("merging lists cannot yet be specified in the patch".to_owned()));
             }
             Some(other) => {
-                return Err(Error::Internal(format!("unknown patch type: {other} in map: {item}")));
+                return Err(Error::Internal(format!(
+                    "unknown patch type: {other} in map: {}",
+                    go_text(&item)
+                )));
             }
         }
     }

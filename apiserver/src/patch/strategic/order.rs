@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Error, Result};
+use super::{Error, Result, go_text};
 
 /// The value that identifies an item: its merge key's, or the item itself if there is no merge key.
 pub(super) fn key_value<'a>(item: &'a Value, key: &str) -> Result<&'a Value> {
@@ -11,7 +11,7 @@ pub(super) fn key_value<'a>(item: &'a Value, key: &str) -> Result<&'a Value> {
     }
     match item {
         Value::Object(map) => map.get(key).ok_or_else(|| {
-            Error::Internal(format!("map: {item} does not contain declared merge key: {key}"))
+            Error::Internal(format!("map: {} does not contain declared merge key: {key}", go_text(item)))
         }),
         other => Err(super::wrong_type("map[string]interface {}", other)),
     }

@@ -3,7 +3,7 @@
 //!
 //! The values are *printed* trees (see [`proto::json::print`]): nulls and empty lists are distinct from absent ones.
 
-use proto::schema::{Flags, List, ListKind, Shape, Type, Unknown};
+use proto::schema::{Field, Flags, List, ListKind, Shape, Type, Unknown};
 use serde_json::Value;
 
 use super::fields::{Element, Scalar, compare_values};
@@ -186,7 +186,7 @@ fn keyed_element(list: &List, item: &Value) -> Result<Element, String> {
         _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     };
     let default = |key: &str| match &list.items {
-        Shape::Struct(ty) => ty.field(key).and_then(|field| field.default()),
+        Shape::Struct(ty) => ty.field(key).and_then(key_default),
         _ => None,
     };
     let mut keys: Vec<(Box<str>, Scalar)> = Vec::with_capacity(list.keys.len());
@@ -204,6 +204,17 @@ fn keyed_element(list: &List, item: &Value) -> Result<Element, String> {
     }
     keys.sort();
     Ok(Element::Key(keys))
+}
+
+/// What a key field counts as that isn't there: its default, or the zero value that is always printed.
+fn key_default(field: &Field) -> Option<Value> {
+    let printed = !field.pointer() && !field.flags.has(Flags::OMITEMPTY);
+    field.default().or_else(|| match &field.shape {
+        Shape::String if printed => Some(Value::from("")),
+        Shape::Bool if printed => Some(Value::Bool(false)),
+        Shape::Int32 | Shape::Int64 | Shape::Uint32 | Shape::Uint64 if printed => Some(Value::from(0)),
+        _ => None,
+    })
 }
 
 /// Equality of values, with numbers compared by value.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Atom, Entries, Node, Scalars, associative, item_element};
 use crate::patch::fields::Element;
+use crate::patch::go_text;
 
 /// Checks a configuration. The error is upstream's text.
 pub fn validate(value: &Value, ty: &Type) -> Result<(), String> {
@@ -29,9 +30,9 @@ impl Walk {
             (Atom::Scalar(scalars), value) => self.scalar(scalars, value),
             (Atom::List(Some(list)), Value::Array(items)) => self.list(items, list),
             (Atom::List(None), Value::Array(_)) => {}
-            (Atom::List(_), other) => self.error(&format!("expected list, got &{{{other}}}")),
+            (Atom::List(_), other) => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
             (Atom::Map(entries), Value::Object(map)) => self.map(map, &entries),
-            (Atom::Map(_), other) => self.error(&format!("expected map, got &{{{other}}}")),
+            (Atom::Map(_), other) => self.error(&format!("expected map, got &{{{}}}", go_text(other))),
         }
     }
 
@@ -51,10 +52,13 @@ impl Walk {
             (Scalars::Any, Value::Number(_) | Value::String(_) | Value::Bool(_)) => {}
             (Scalars::Number, _) => self.error(&format!("expected numeric (int or float), got {got}")),
             (Scalars::String, other) => {
-                self.error(&format!("expected string, got &value.valueUnstructured{{Value:{other}}}"));
+                self.error(&format!(
+                    "expected string, got &value.valueUnstructured{{Value:{}}}",
+                    go_syntax(other)
+                ));
             }
-            (Scalars::Bool, other) => self.error(&format!("expected boolean, got &{{{other}}}")),
-            (Scalars::Any, other) => self.error(&format!("expected any scalar, got &{{{other}}}")),
+            (Scalars::Bool, other) => self.error(&format!("expected boolean, got &{{{}}}", go_text(other))),
+            (Scalars::Any, other) => self.error(&format!("expected any scalar, got &{{{}}}", go_text(other))),
         }
     }
 
@@ -101,5 +105,20 @@ impl Walk {
         } else {
             format!("{}: {text}", self.path)
         });
+    }
+}
+
+/// A scalar or container as Go's `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(map) => {
+            let entries: Vec<String> =
+                map.iter().map(|(name, value)| format!("{name:?}:{}", go_syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
+        }
+        other => other.to_string(),
     }
 }
