@@ -3,69 +3,69 @@
 use component_base::metrics::Family;
 
 /// Attempts by result: `scheduled`, `unschedulable`, `error`.
-pub static ATTEMPTS: Family = Family::counter(
+pub(crate) static ATTEMPTS: Family = Family::counter(
     "scheduler_schedule_attempts_total",
     "[STABLE] Number of attempts to schedule pods, by the result.",
     &["result", "profile"],
 );
 /// Attempts including binding.
-pub static ATTEMPT_DURATION: Family = Family::histogram(
+pub(crate) static ATTEMPT_DURATION: Family = Family::histogram(
     "scheduler_scheduling_attempt_duration_seconds",
     "[STABLE] Scheduling attempt latency in seconds (scheduling algorithm + binding).",
     &["result", "profile"],
     LATENCY,
 );
 /// Attempts without binding.
-pub static ALGORITHM_DURATION: Family = Family::histogram(
+pub(crate) static ALGORITHM_DURATION: Family = Family::histogram(
     "scheduler_scheduling_algorithm_duration_seconds",
     "[ALPHA] Scheduling algorithm latency in seconds.",
     &[],
     LATENCY,
 );
 /// From first seen to bound.
-pub static SLI_DURATION: Family = Family::histogram(
+pub(crate) static SLI_DURATION: Family = Family::histogram(
     "scheduler_pod_scheduling_sli_duration_seconds",
     "[BETA] End-to-end latency for a pod being scheduled, from its first entry into the queue.",
     &["attempts"],
     SLI,
 );
 /// How many attempts a pod took.
-pub static POD_ATTEMPTS: Family = Family::histogram(
+pub(crate) static POD_ATTEMPTS: Family = Family::histogram(
     "scheduler_pod_scheduling_attempts",
     "[STABLE] Number of attempts to successfully schedule a pod.",
     &[],
     &[1.0, 2.0, 4.0, 8.0, 16.0],
 );
 /// Waiting pods by queue.
-pub static PENDING: Family =
+pub(crate) static PENDING: Family =
     Family::gauge("scheduler_pending_pods", "[STABLE] Number of pending pods, by the queue.", &["queue"]);
 /// Pods that entered a queue, by event.
-pub static QUEUE_INCOMING: Family = Family::counter(
+pub(crate) static QUEUE_INCOMING: Family = Family::counter(
     "scheduler_queue_incoming_pods_total",
     "[STABLE] Number of pods added to scheduling queues by event and queue type.",
     &["queue", "event"],
 );
 /// Pods turned down, by plugin.
-pub static UNSCHEDULABLE_PODS: Family = Family::counter(
+pub(crate) static UNSCHEDULABLE_PODS: Family = Family::counter(
     "scheduler_unschedulable_pods",
     "[ALPHA] The number of unschedulable pods broken down by plugin name.",
     &["plugin", "profile"],
 );
 /// Preemption attempts.
-pub static PREEMPTION_ATTEMPTS: Family = Family::counter(
+pub(crate) static PREEMPTION_ATTEMPTS: Family = Family::counter(
     "scheduler_preemption_attempts_total",
     "[STABLE] Total preemption attempts in the cluster till now.",
     &[],
 );
 /// Pods removed per preemption.
-pub static PREEMPTION_VICTIMS: Family = Family::histogram(
+pub(crate) static PREEMPTION_VICTIMS: Family = Family::histogram(
     "scheduler_preemption_victims",
     "[STABLE] Number of selected preemption victims.",
     &[],
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0],
 );
 /// Nodes and pods known.
-pub static CACHE_SIZE: Family = Family::gauge(
+pub(crate) static CACHE_SIZE: Family = Family::gauge(
     "scheduler_cache_size",
     "[ALPHA] Number of nodes, pods, and assumed (bound) pods in the scheduler cache.",
     &["type"],

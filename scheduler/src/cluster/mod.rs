@@ -201,6 +201,11 @@ impl Cluster {
         self.pods.get(key).is_some_and(|p| p.assumed)
     }
 
+    /// How many pods are counted, and how many of them are assumed.
+    pub fn pod_counts(&self) -> (usize, usize) {
+        (self.pods.len(), self.pods.values().filter(|p| p.assumed).count())
+    }
+
     /// Is the pod counted on a node?
     pub fn is_placed(&self, key: &PodKey) -> bool {
         self.pods.contains_key(key)

@@ -10,7 +10,7 @@ use crate::model::{Pod, Selector, WireLabelSelector};
 pub type ObjectKey = (String, String);
 
 /// A pod disruption budget.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Budget {
     /// Which pods it protects.
     pub selector: Selector,
@@ -52,7 +52,7 @@ struct BudgetStatus {
 }
 
 /// One of the kinds that group pods, projected.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Workload {
     /// A Service or ReplicationController: a map of exact labels; or a controller: a full selector.
     Selects(Selector),
