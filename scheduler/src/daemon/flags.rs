@@ -1,12 +1,12 @@
 //! The command line beyond the shared groups, and what it and the file come to.
 
-use component_base::client::Client;
 use component_base::daemon::Context;
 use component_base::flags::Kind::*;
 use component_base::flags::groups::CONTENT_TYPE_UNUSED;
 use component_base::flags::{Flag, Group, Parsed};
 use component_base::health::Health;
 use component_base::leader::Options;
+use component_base::serving::{self, Router};
 use serde_json::{Value, json};
 
 use super::leader_options;
@@ -129,6 +129,7 @@ impl Settings {
 }
 
 /// Opens the secure port.
-pub(super) async fn serve(_: &Context, _: &Client, _: Health, _: &Settings) -> anyhow::Result<()> {
-    Ok(())
+pub(super) async fn serve(context: &Context, checks: &Health, settings: &Settings) -> anyhow::Result<()> {
+    let router = Router::standard(checks).configz("kubescheduler.config.k8s.io", &settings.describe());
+    serving::start(&context.tasks, &context.flags, router).await
 }

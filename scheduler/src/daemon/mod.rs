@@ -100,7 +100,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
         checks.add("sched-handler-sync", &[health::Endpoint::Readyz], ready);
     }
     collect_metrics(&shared);
-    flags::serve(&context, &client, checks, &settings).await?;
+    flags::serve(&context, &checks, &settings).await?;
     watched.synced().await;
     elector.lead(tasks).await?;
     let (send, receive) = mpsc::channel(BACKLOG);
