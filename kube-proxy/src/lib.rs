@@ -1,1 +1,2 @@
-//! placeholder
+//! kube-proxy.
+pub mod nft;
