@@ -13,7 +13,7 @@ const MANIFESTS: &[(&str, &str)] = &[
 
 /// Creates or updates every object of every add-on.
 pub(crate) async fn run(config: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     for (name, text) in MANIFESTS {
         println!("    {name}");
         for object in objects(text, config).with_context(|| format!("the manifest of {name}"))? {

@@ -2,73 +2,63 @@
 
 use crate::config::kubernetes;
 use anyhow::{Context, Result, bail};
-use http::{Method, Request};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use component_base::client::{Client, Config, Error, Source};
+use http::Method;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
 /// A connection with one identity.
 #[derive(Clone)]
-pub(crate) struct Api(kube::Client);
+pub(crate) struct Api(Client);
 
 impl Api {
     /// With the identity of a kubeconfig file.
-    pub(crate) async fn from_file(path: &Path) -> Result<Api> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        Self::from_text(&text).await.with_context(|| path.display().to_string())
-    }
-
-    /// With the identity in a kubeconfig's text.
-    pub(crate) async fn from_text(text: &str) -> Result<Api> {
-        let config =
-            kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(text)?, &KubeConfigOptions::default())
-                .await?;
-        Self::connect(config)
+    pub(crate) fn from_file(path: &Path) -> Result<Api> {
+        Self::connect(Config::from_file(path)?)
     }
 
     /// As the cluster's administrator, who by the bootstrap's own binding is one only later.
-    pub(crate) async fn super_admin() -> Result<Api> {
-        Self::from_file(&kubernetes("super-admin.conf")).await
+    pub(crate) fn super_admin() -> Result<Api> {
+        Self::from_file(&kubernetes("super-admin.conf"))
     }
 
-    /// With no identity and without checking the server's: for discovery, which verifies what it reads.
-    pub(crate) fn anonymous(endpoint: &str) -> Result<Api> {
-        let mut config = kube::Config::new(format!("https://{endpoint}").parse()?);
-        config.accept_invalid_certs = true;
-        Self::connect(config)
+    /// With no identity; without an authority also without checking the server's, for discovery, which verifies what it
+    /// reads.
+    pub(crate) fn anonymous(endpoint: &str, authority_pem: Option<&str>) -> Result<Api> {
+        Self::connect(Config {
+            server: format!("https://{endpoint}"),
+            ca: authority_pem.map(|pem| Source::Data(pem.as_bytes().to_vec())),
+            insecure: authority_pem.is_none(),
+            ..Config::default()
+        })
     }
 
-    fn connect(mut config: kube::Config) -> Result<Api> {
-        config.connect_timeout = Some(Duration::from_secs(5));
-        config.read_timeout = Some(Duration::from_secs(30));
-        Ok(Api(kube::Client::try_from(config)?))
+    fn connect(mut config: Config) -> Result<Api> {
+        config.timeout = Some(Duration::from_secs(30));
+        config.qps = 0.0;
+        Ok(Api(Client::new(config.with_component("keelsonadm"))?))
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, kube::Error> {
-        let mut request = Request::builder().method(method.clone()).uri(path);
-        if body.is_some() {
-            let kind =
-                if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-            request = request.header("content-type", kind);
-        }
-        let bytes = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let request = request.body(bytes).map_err(kube::Error::HttpError)?;
-        self.0.request(request).await
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+        let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let body = body.map(|value| (kind, value.to_string().into()));
+        let answer = self.0.request(method, path, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| Error::Decode(error.to_string()))
     }
 
     /// The object at `path`, or `None` where there is none.
     pub(crate) async fn get(&self, path: &str) -> Result<Option<Value>> {
         match self.send(Method::GET, path, None).await {
             Ok(value) => Ok(Some(value)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error).context(path.to_string()),
         }
     }
 
     /// A path that answers with text.
     pub(crate) async fn text(&self, path: &str) -> Result<String> {
-        Ok(self.0.request_text(Request::get(path).body(Vec::new())?).await?)
+        Ok(String::from_utf8(self.0.request(Method::GET, path, None).await?.to_vec())?)
     }
 
     /// A merge patch.
@@ -80,7 +70,7 @@ impl Api {
     pub(crate) async fn delete(&self, path: &str) -> Result<bool> {
         match self.send(Method::DELETE, path, None).await {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error).context(path.to_string()),
         }
     }
@@ -91,7 +81,7 @@ impl Api {
         let path = format!("{collection}/{name}");
         match self.send(Method::POST, &collection, Some(object)).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 409 => self.patch(&path, object).await.map(drop),
+            Err(error) if error.is_already_exists() => self.patch(&path, object).await.map(drop),
             Err(error) => Err(error).context(path),
         }
     }

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Waits until the API server is ready.
 pub(crate) async fn wait(_: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     let began = Instant::now();
     loop {
         match api.text("/readyz").await {
@@ -30,7 +30,7 @@ pub(crate) async fn wait(_: &Config) -> Result<()> {
 
 /// Stores the configuration as kubeadm does, with the roles that let joining nodes read it.
 pub(crate) async fn upload_config(config: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     api.apply(&binding(
         "ClusterRoleBinding",
         "",
@@ -100,7 +100,7 @@ pub(crate) fn binding(
 
 /// Labels and taints the control plane's node, once its kubelet has registered it.
 pub(crate) async fn mark_control_plane(config: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     let path = format!("/api/v1/nodes/{}", config.node_name);
     until(&format!("node {} to register", config.node_name), async || {
         let Some(node) = api.get(&path).await? else { return Ok(None) };
@@ -136,7 +136,7 @@ pub(crate) async fn wait_ready(config: &Config) -> Result<()> {
     // The kubelet may read its own node; on a worker there is no administrator's kubeconfig.
     let path = format!("/api/v1/nodes/{}", config.node_name);
     until(&format!("node {} to be Ready", config.node_name), async || {
-        let api = Api::from_file(&kubernetes("kubelet.conf")).await?;
+        let api = Api::from_file(&kubernetes("kubelet.conf"))?;
         let node = api.get(&path).await?;
         Ok(node.filter(|node| {
             node.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|conditions| {

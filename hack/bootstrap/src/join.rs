@@ -19,7 +19,7 @@ pub(crate) async fn discover(config: &Config) -> Result<()> {
     if hashes.is_empty() && !config.options.discovery_token_unsafe_skip_ca_verification {
         bail!("join needs --discovery-token-ca-cert-hash (or --discovery-token-unsafe-skip-ca-verification)");
     }
-    let anonymous = Api::anonymous(&config.endpoint)?;
+    let anonymous = Api::anonymous(&config.endpoint, None)?;
     let key = format!("jws-kubeconfig-{id}");
     let info = until("cluster-info to be signed for this token", async || {
         let info = anonymous.get("/api/v1/namespaces/kube-public/configmaps/cluster-info").await?;
@@ -36,8 +36,7 @@ pub(crate) async fn discover(config: &Config) -> Result<()> {
         }
     }
     // The same answer once more over TLS that this CA vouches for: the token alone could be shared with an impostor.
-    let secure =
-        Api::from_text(&kubeconfig::yaml(&config.endpoint, &authority, "anonymous", json!({}))?).await?;
+    let secure = Api::anonymous(&config.endpoint, Some(&authority))?;
     secure
         .get("/api/v1/namespaces/kube-public/configmaps/cluster-info")
         .await
@@ -66,7 +65,7 @@ fn verify(text: &str, signature: &str, id: &str, secret: &str) -> Result<()> {
 /// Fetches the cluster's kubelet configuration, starts the kubelet and waits for its certificate.
 pub(crate) async fn start_kubelet(config: &Config) -> Result<()> {
     let bootstrap = kubernetes("bootstrap-kubelet.conf");
-    let api = Api::from_file(&bootstrap).await?;
+    let api = Api::from_file(&bootstrap)?;
     let shared = until("the kubelet's configuration", async || {
         api.get("/api/v1/namespaces/kube-system/configmaps/kubelet-config").await
     })

@@ -44,16 +44,16 @@ pub(crate) async fn run(command: Command, kubeconfig: &Path) -> Result<()> {
         Command::Generate => println!("{}", generate()),
         Command::Create { token, ttl_hours, print_join_command } => {
             let token = token.unwrap_or_else(generate);
-            let api = Api::from_file(kubeconfig).await?;
+            let api = Api::from_file(kubeconfig)?;
             store(&api, &token, ttl_hours).await?;
             match print_join_command {
                 true => println!("{}", join_command(&api, &token).await?),
                 false => println!("{token}"),
             }
         }
-        Command::List => list(&Api::from_file(kubeconfig).await?).await?,
+        Command::List => list(&Api::from_file(kubeconfig)?).await?,
         Command::Delete { tokens } => {
-            let api = Api::from_file(kubeconfig).await?;
+            let api = Api::from_file(kubeconfig)?;
             for token in tokens {
                 let id = token.split('.').next().unwrap_or_default();
                 let path = format!("/api/v1/namespaces/kube-system/secrets/bootstrap-token-{id}");
@@ -140,7 +140,7 @@ async fn list(api: &Api) -> Result<()> {
 
 /// init's phase: a token, the RBAC that joining needs, and the public `cluster-info`.
 pub(crate) async fn init(config: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     let token = config.options.token.clone().unwrap_or_else(generate);
     store(&api, &token, config.options.token_ttl_hours).await?;
     for (name, role, group) in [
@@ -196,7 +196,7 @@ fn cluster_info(endpoint: &str, authority: &str) -> Result<String> {
 
 /// init's last phase.
 pub(crate) async fn show_join_command(config: &Config) -> Result<()> {
-    let api = Api::super_admin().await?;
+    let api = Api::super_admin()?;
     let token = match &config.options.token {
         Some(token) => token.clone(),
         None => newest(&api).await?,
