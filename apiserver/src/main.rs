@@ -1,1 +1,5 @@
-fn main() {}
+//! kube-apiserver.
+
+fn main() -> std::process::ExitCode {
+    component_base::daemon::main(&apiserver::SPEC)
+}

@@ -1,0 +1,222 @@
+//! Puts the server together and starts it.
+//!
+//! Everything that needs only the command line is made first; etcd is read meanwhile. The port is open from the beginning:
+//! a request that comes before the cache has content waits for it, and `/readyz` says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use component_base::daemon::Context;
+use component_base::health::{self, Endpoint, Health};
+use component_base::tasks::Tasks;
+use futures::future::join_all;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::bootstrap;
+use crate::endpoints::App;
+use crate::endpoints::discovery::Discovery;
+use crate::engine::{Config, Engine};
+use crate::options::Options;
+use crate::registry::{Builder, Local, Services, Shared};
+use crate::server::filters::Filters;
+use crate::server::inflight::InFlight;
+use crate::server::listener;
+use crate::server::tls::Certificate;
+use crate::storage::compact;
+use crate::storage::etcd::Etcd;
+use crate::{admission, auth, registry};
+
+/// How often certificate files are looked at for changes.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+/// How often etcd's health is probed.
+const ETCD_CHECK: Duration = Duration::from_secs(2);
+
+/// Starts the server.
+pub async fn run(context: Context) -> anyhow::Result<()> {
+    let options = Options::new(&context.flags)?;
+    let tasks = context.tasks;
+    let stopping = CancellationToken::new();
+
+    let mut rows = Builder::default();
+    registry::install(&mut rows, &|group, version, resource| {
+        options.runtime.enabled(group, version, resource)
+    });
+    auth::review::install(&mut rows);
+    let etcd = Etcd::connect(&options.etcd).await.context("connecting to etcd")?;
+    let config = Config { etcd_prefix: options.etcd_prefix.clone(), media: options.media };
+    let (engine, work) = Engine::new(config, Shared::new(rows.build()), etcd.clone());
+    spawn(&tasks, "etcd watch", engine.clone().run(work));
+    spawn(&tasks, "etcd compaction", compact::run(etcd.clone(), options.compaction));
+
+    let local: Arc<dyn Local> = engine.local();
+    let stack = auth::build(&options.auth, local.clone())?;
+    let chain = admission::build(&options.admission, &local, stack.rbac.clone())?;
+    let services = Services {
+        authorizer: stack.authorizer.clone(),
+        tokens: stack.tokens.clone(),
+        issuer: stack.issuer.clone(),
+    };
+    engine.equip(chain, services);
+
+    let health = Health::new();
+    watch_health(&tasks, &health, &engine, options.etcd_timeout, stopping.clone());
+    start_hooks(&tasks, &health, &engine, &local, &options);
+
+    let app = Arc::new(App {
+        engine: engine.clone(),
+        local: local.clone(),
+        health,
+        discovery: Discovery { external_address: options.external_address.clone() },
+        tokens: stack.discovery,
+        min_watch: options.min_watch,
+        stopping: stopping.clone(),
+    });
+    let filters = Arc::new(Filters {
+        app,
+        authenticator: stack.authenticator,
+        authorizer: stack.authorizer,
+        in_flight: InFlight::new(options.in_flight.0, options.in_flight.1),
+        timeout: options.timeout,
+    });
+    let certificate = Arc::new(certificate(&options)?);
+    let tls = certificate.config(options.http2)?;
+    spawn(&tasks, "serving certificate", reload(certificate));
+    let socket = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("failed to create listener: failed to listen on {}", options.listen))?;
+    tracing::info!(address = %options.listen, "Serving securely");
+    let stop = CancellationToken::new();
+    let serving = listener::serve(socket, tls, filters, options.max_streams, stop.clone());
+    tasks.spawn_graceful("serving", async move {
+        serving.await;
+        Ok(())
+    });
+    let (process, delay) = (tasks.clone(), options.shutdown_delay);
+    tasks.spawn_graceful("shutdown", async move {
+        process.stopping().await;
+        // Load balancers need time to see that we are not ready any more.
+        tokio::time::sleep(delay).await;
+        stopping.cancel();
+        stop.cancel();
+        Ok(())
+    });
+    Ok(())
+}
+
+fn spawn(tasks: &Tasks, name: &str, work: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(name, async move {
+        work.await;
+        Ok(())
+    });
+}
+
+fn certificate(options: &Options) -> anyhow::Result<Certificate> {
+    match &options.certificate {
+        Ok((cert, key)) => Certificate::open(cert, key).context("the serving certificate"),
+        Err(directory) => {
+            let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
+            let mut names: Vec<String> = names.map(str::to_owned).to_vec();
+            names.push(options.advertise.to_string());
+            names.push("127.0.0.1".to_owned());
+            Certificate::self_signed(directory, names).context("making a serving certificate")
+        }
+    }
+}
+
+/// Reads the certificate again when its files change.
+async fn reload(certificate: Arc<Certificate>) {
+    let times = || certificate.files().map(|f| std::fs::metadata(f).and_then(|m| m.modified()).ok());
+    let mut seen = times();
+    loop {
+        tokio::time::sleep(CERTIFICATE_CHECK).await;
+        let now = times();
+        if now == seen {
+            continue;
+        }
+        match certificate.reload() {
+            Ok(()) => {
+                tracing::info!("the serving certificate was read again");
+                seen = now;
+            }
+            Err(error) => tracing::warn!(%error, "the serving certificate can't be read"),
+        }
+    }
+}
+
+/// The checks that don't belong to a hook.
+fn watch_health(
+    tasks: &Tasks,
+    health: &Health,
+    engine: &Arc<Engine>,
+    timeout: Duration,
+    stopping: CancellationToken,
+) {
+    health.add("log", health::ALL, || Ok(()));
+    let reachable = Arc::new(AtomicBool::new(true));
+    let check = |reachable: Arc<AtomicBool>| {
+        move || match reachable.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("etcd client connection not yet established".to_owned()),
+        }
+    };
+    health.add("etcd", health::ALL, check(reachable.clone()));
+    health.add("etcd-readiness", &[Endpoint::Readyz], check(reachable.clone()));
+    let synced = engine.clone();
+    health.add("informer-sync", &[Endpoint::Readyz], move || match synced.is_ready() {
+        true => Ok(()),
+        false => Err("the cache has no content yet".to_owned()),
+    });
+    let process = tasks.clone();
+    health.add("shutdown", &[Endpoint::Readyz], move || {
+        match process.is_stopping() || stopping.is_cancelled() {
+            true => Err("process is shutting down".to_owned()),
+            false => Ok(()),
+        }
+    });
+    let etcd = engine.etcd().clone();
+    spawn(tasks, "etcd health", async move {
+        loop {
+            let probe = tokio::time::timeout(timeout, etcd.revision("health")).await;
+            reachable.store(matches!(probe, Ok(Ok(_))), Ordering::Relaxed);
+            tokio::time::sleep(ETCD_CHECK).await;
+        }
+    });
+}
+
+/// Runs the post-start hooks once the cache has content, each behind a check of its own.
+fn start_hooks(
+    tasks: &Tasks,
+    health: &Health,
+    engine: &Arc<Engine>,
+    local: &Arc<dyn Local>,
+    options: &Options,
+) {
+    let start = Instant::now();
+    let mut hooks = Vec::new();
+    for (name, hook) in bootstrap::post_start_hooks(local, &options.auth) {
+        let done = Arc::new(AtomicBool::new(false));
+        let finished = |patience: Duration, done: Arc<AtomicBool>| {
+            move || match done.load(Ordering::Relaxed) || start.elapsed() < patience {
+                true => Ok(()),
+                false => Err("not finished".to_owned()),
+            }
+        };
+        // One check of each name: the one with patience is livez's, which has its own registry of names.
+        health.add(format!("poststarthook/{name}"), health::ALL, finished(Duration::ZERO, done.clone()));
+        hooks.push(async move {
+            let result = hook.await;
+            done.store(result.is_ok(), Ordering::Relaxed);
+            result.map_err(|status| anyhow::anyhow!("PostStartHook \"{name}\" failed: {status}"))
+        });
+    }
+    let engine = engine.clone();
+    tasks.spawn("post-start hooks", async move {
+        engine.ready().await;
+        join_all(hooks).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        tracing::info!(elapsed = ?start.elapsed(), "Post-start hooks are done");
+        Ok(())
+    });
+}
