@@ -20,7 +20,7 @@ use crate::endpoints::App;
 use crate::endpoints::discovery::Discovery;
 use crate::engine::{Config, Engine};
 use crate::options::Options;
-use crate::registry::{Builder, Local, Services, Shared};
+use crate::registry::{Builder, Local, Services, Settings, Shared};
 use crate::server::filters::Filters;
 use crate::server::inflight::InFlight;
 use crate::server::listener;
@@ -41,9 +41,14 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     let stopping = CancellationToken::new();
 
     let mut rows = Builder::default();
-    registry::install(&mut rows, &|group, version, resource| {
-        options.runtime.enabled(group, version, resource)
-    });
+    let enabled =
+        |group: &str, version: &str, resource: &str| options.runtime.enabled(group, version, resource);
+    let settings = Settings {
+        allow_privileged: options.allow_privileged,
+        service_ranges: options.service_ranges.iter().map(|r| (r.addr(), r.prefix_len())).collect(),
+        node_ports: options.node_ports,
+    };
+    registry::install(&mut rows, &enabled, settings.clone());
     auth::review::install(&mut rows);
     let etcd = Etcd::connect(&options.etcd).await.context("connecting to etcd")?;
     let config = Config { etcd_prefix: options.etcd_prefix.clone(), media: options.media };

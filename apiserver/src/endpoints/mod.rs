@@ -12,6 +12,7 @@ pub mod render;
 mod scale;
 mod subresource;
 pub mod table;
+mod tracking;
 mod watching;
 mod write;
 

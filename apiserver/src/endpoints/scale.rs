@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use proto::field::{Error, Path};
 use proto::labels::Selector;
 use proto::schema;
@@ -78,8 +77,7 @@ impl Target {
         let patching = self.info().verb == "patch";
         let options_kind = if patching { "PatchOptions" } else { "UpdateOptions" };
         let options = WriteOptions::parse(&self.passed.query, options_kind, false)?;
-        let header = self.passed.request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let patch = if patching { Some(Kind::of(header.unwrap_or_default())?) } else { None };
+        let patch = if patching { Some(self.patch_kind(|kind| kind != Kind::Apply)?) } else { None };
         let format = if patching {
             negotiate::Format::Json
         } else {
@@ -97,7 +95,7 @@ impl Target {
                 (Some(body), _) => Ok(body.clone()),
                 (None, Some(kind)) => {
                     let printed = proto::json::print(&read(scale, &old), ty);
-                    kind.apply(printed, &bytes).and_then(|patched| {
+                    kind.apply(&printed, &bytes, Some(ty)).and_then(|(patched, _)| {
                         let canonical = proto::json::canonical(&patched, ty);
                         canonical.map(|d| d.value).map_err(|e| Status::bad_request(e.to_string()))
                     })

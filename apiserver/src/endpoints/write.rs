@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::decode::{self, Expected};
 use super::negotiate;
 use super::options::{Strictness, WriteOptions};
+use super::tracking::Tracker;
 use super::{Target, answer, missing};
 use crate::engine::{Changed, Store, Updating, meta, undecodable};
 use crate::registry::{Endpoint, Hooks};
@@ -31,6 +32,8 @@ impl Target {
         }
         warnings.extend(dedup_owners(&mut object));
         let render = self.render(&store)?;
+        let tracker = self.tracker(&options.manager, &store, render.version, &store.codec.storage.hooks);
+        tracker.update(&Value::Null, &mut object);
         let hub = store.codec.to_hub(render.version, object).map_err(undecodable)?;
         let ctx = self.ctx("create", options.object);
         let created = self.app.engine.create(&store, &ctx, hub, true).await?;
@@ -50,21 +53,32 @@ impl Target {
         check_name(&object, &self.info().name, self.namespace())?;
         meta::match_namespace(&mut object, self.namespace())?;
         warnings.extend(dedup_owners(&mut object));
-        let render = self.render(&store)?;
-        let hub = store.codec.to_hub(render.version, object).map_err(undecodable)?;
+        let version = self.render(&store)?.version;
+        let hooks = hooks.unwrap_or(&store.codec.storage.hooks);
+        let tracker = self.tracker(&options.manager, &store, version, hooks);
         let ctx = self.ctx("update", options.object);
-        let uid = meta::text(&hub, "uid").to_owned();
-        let how = Updating {
-            hooks: hooks.unwrap_or(&store.codec.storage.hooks),
-            force_create: false,
-            admit: true,
-            uid: (!uid.is_empty()).then_some(uid),
-        };
-        let mut transform = |_: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
-            Box::pin(std::future::ready(Ok(hub.clone())))
+        let uid = meta::text(&object, "uid").to_owned();
+        let how = Updating { hooks, force_create: false, admit: true, uid: (!uid.is_empty()).then_some(uid) };
+        let codec = store.codec.clone();
+        let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
+            let made = || {
+                let live = match &*old {
+                    Value::Null => Value::Null,
+                    old => codec.from_hub(version, old.clone()).map_err(undecodable)?,
+                };
+                let mut new = object.clone();
+                tracker.update(&live, &mut new);
+                codec.to_hub(version, new).map_err(undecodable)
+            };
+            Box::pin(std::future::ready(made()))
         };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
         self.changed(&store, changed, warnings)
+    }
+
+    fn tracker(&self, manager: &str, store: &Arc<Store>, version: usize, hooks: &Hooks) -> Tracker {
+        let headers = self.passed.request.headers();
+        Tracker::new(manager, headers, &store.codec, version, &self.info().subresource, hooks)
     }
 
     /// The answer to a change.
