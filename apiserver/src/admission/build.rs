@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::step::{FnPlugin, Row};
+use super::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use super::{
     Chain, Plugin, certificates, default_class, limit_ranger, namespace_lifecycle, node_restriction,
     pod_defaults, priority, quota, rbac_escalation, runtime_class, service_account, storage, unsupported,
@@ -24,6 +25,8 @@ enum Entry {
     On(Row),
     /// Runs if enabled.
     Off(Row),
+    /// Runs unless disabled; keeps state of its own.
+    Stateful(&'static str, fn(&Arc<dyn Local>) -> Arc<dyn Plugin>),
     /// On by default upstream, but concerns only what is behind disabled feature gates.
     Dormant(&'static str),
     /// Not built: enabling it fails the start.
@@ -34,7 +37,7 @@ impl Entry {
     fn name(&self) -> &'static str {
         match self {
             Entry::On(row) | Entry::Off(row) => row.name,
-            Entry::Dormant(name) | Entry::Missing(name) => name,
+            Entry::Stateful(name, _) | Entry::Dormant(name) | Entry::Missing(name) => name,
         }
     }
 }
@@ -75,7 +78,9 @@ const PLUGINS: &[Entry] = &[
     Entry::Dormant("NodeDeclaredFeatureValidator"),
     Entry::Dormant("JobValidation"),
     Entry::On(unsupported::MUTATING_ADMISSION_POLICY),
+    Entry::Stateful(MutatingWebhooks::NAME, |local| Arc::new(MutatingWebhooks::new(local))),
     Entry::On(unsupported::VALIDATING_ADMISSION_POLICY),
+    Entry::Stateful(ValidatingWebhooks::NAME, |local| Arc::new(ValidatingWebhooks::new(local))),
     Entry::On(quota::RESOURCE_QUOTA),
     Entry::Off(unsupported::ALWAYS_DENY),
 ];
@@ -97,16 +102,21 @@ pub fn build(
     local: &Arc<dyn Local>,
     rbac: SharedIndex,
 ) -> Result<Chain, AdmissionError> {
-    let rows = selected(options)?;
     let mut plugins: Vec<Arc<dyn Plugin>> = Vec::new();
-    for row in rows {
-        plugins.push(Arc::new(FnPlugin { row, local: local.clone() }));
+    for entry in selected(options)? {
+        match entry {
+            Entry::On(row) | Entry::Off(row) => {
+                plugins.push(Arc::new(FnPlugin { row: *row, local: local.clone() }));
+            }
+            Entry::Stateful(_, make) => plugins.push(make(local)),
+            Entry::Dormant(_) | Entry::Missing(_) => {}
+        }
     }
     plugins.push(Arc::new(rbac_escalation::RbacEscalation::new(local.clone(), rbac)));
     Ok(Chain::new(plugins))
 }
 
-fn selected(options: &AdmissionOptions) -> Result<Vec<Row>, AdmissionError> {
+fn selected(options: &AdmissionOptions) -> Result<Vec<&'static Entry>, AdmissionError> {
     for (flag, names) in
         [("enable-admission-plugins", &options.enable), ("disable-admission-plugins", &options.disable)]
     {
@@ -121,16 +131,16 @@ fn selected(options: &AdmissionOptions) -> Result<Vec<Row>, AdmissionError> {
     }
     let enabled = |name: &str| options.enable.iter().any(|enabled| enabled == name);
     let disabled = |name: &str| options.disable.iter().any(|disabled| disabled == name);
-    let mut rows = Vec::new();
+    let mut entries = Vec::new();
     for entry in PLUGINS {
         match entry {
-            Entry::On(row) if !disabled(row.name) => rows.push(*row),
-            Entry::Off(row) if enabled(row.name) => rows.push(*row),
+            Entry::On(_) | Entry::Stateful(..) if !disabled(entry.name()) => entries.push(entry),
+            Entry::Off(row) if enabled(row.name) => entries.push(entry),
             Entry::Missing(name) if enabled(name) => return Err(AdmissionError::Missing((*name).to_owned())),
             _ => {}
         }
     }
-    Ok(rows)
+    Ok(entries)
 }
 
 #[cfg(test)]
@@ -140,7 +150,7 @@ mod tests {
     fn names(enable: &[&str], disable: &[&str]) -> Result<Vec<&'static str>, AdmissionError> {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let options = AdmissionOptions { enable: list(enable), disable: list(disable) };
-        Ok(selected(&options)?.into_iter().map(|row| row.name).collect())
+        Ok(selected(&options)?.into_iter().map(Entry::name).collect())
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod storage;
 #[cfg(test)]
 mod testing;
 mod unsupported;
+mod webhook;
 
 pub use build::{AdmissionOptions, build};
 
@@ -86,7 +87,7 @@ pub struct Review {
     pub warnings: Vec<String>,
     /// Audit annotations; plugins add to it.
     pub annotations: Vec<(String, String)>,
-    /// The operation's transaction was tried before and lost a race (plugins may be called again).
+    /// Whether a webhook changed the object after other plugins had seen it: then all see it once more.
     pub reinvocation: bool,
 }
 
@@ -159,8 +160,14 @@ impl Chain {
         self.plugins.iter().map(|p| p.name())
     }
 
-    /// Runs all mutations.
+    /// Runs all mutations; once more if a webhook changed what plugins before it had seen.
     pub async fn mutate(&self, review: &mut Review) -> Result<(), Status> {
+        review.reinvocation = false;
+        self.mutate_once(review).await?;
+        if review.reinvocation { self.mutate_once(review).await } else { Ok(()) }
+    }
+
+    async fn mutate_once(&self, review: &mut Review) -> Result<(), Status> {
         let operation = review.operation;
         for plugin in self.plugins.iter().filter(|p| p.handles(operation)) {
             plugin.mutate(review).await?;

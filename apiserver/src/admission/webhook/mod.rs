@@ -1,0 +1,273 @@
+//! Admission webhooks: programs outside the server that change or refuse writes.
+//!
+//! Mutating webhooks are called one after the other, each on what the ones before made of the
+//! object; validating ones all at once, on what will be stored. A webhook that can't be reached
+//! fails the write, unless its configuration says to go on without it.
+
+mod client;
+mod config;
+mod exchange;
+mod matching;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use proto::status::Status;
+use serde_json::Value;
+
+use self::client::Client;
+use self::config::{Configurations, Webhook};
+use self::exchange::{Answer, Invocation};
+use super::step::{items, text};
+use super::{Operation, Outcome, Plugin, Review};
+use crate::auth::text::quoted;
+use crate::registry::Local;
+
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// What both kinds of webhook have in common.
+struct Dispatcher {
+    local: Arc<dyn Local>,
+    configurations: Arc<Configurations>,
+    client: Client,
+}
+
+/// Why a webhook did not let a write pass.
+enum Failure {
+    /// The webhook couldn't be asked, or its answer makes no sense: its failure policy decides.
+    Call(String),
+    /// The webhook refuses, or the server can't go on.
+    Refused(Status),
+}
+
+impl Dispatcher {
+    fn new(local: &Arc<dyn Local>, resource: &str) -> Dispatcher {
+        let configurations = Arc::new(Configurations::default());
+        let follower = configurations.clone();
+        local.subscribe(GROUP, resource, Box::new(move |old, new, _| follower.apply(old, new)));
+        Dispatcher { local: local.clone(), configurations, client: Client::default() }
+    }
+
+    async fn invocation(
+        &self,
+        webhook: &Arc<Webhook>,
+        review: &Review,
+    ) -> Result<Option<Invocation>, Status> {
+        let endpoint = matching::endpoint_for(&self.local, webhook, review).await?;
+        Ok(endpoint.map(|endpoint| Invocation { webhook: webhook.clone(), endpoint }))
+    }
+
+    async fn ask(
+        &self,
+        invocation: &Invocation,
+        review: &Review,
+        object: &Value,
+        mutating: bool,
+    ) -> Result<Answer, Failure> {
+        let webhook = &invocation.webhook;
+        if webhook.has_match_conditions {
+            let why = "its matchConditions can't be evaluated: this server has no CEL";
+            return Err(Failure::Call(why.to_owned()));
+        }
+        if review.dry_run && !webhook.allows_dry_run {
+            let name = quoted(&webhook.name);
+            let why = format!("admission webhook {name} does not support dry run");
+            return Err(Failure::Refused(Status::bad_request(why)));
+        }
+        let version = exchange::review_version(webhook)
+            .map_err(|error| Failure::Call(format!("could not create admission objects: {error}")))?;
+        let uid = uuid::Uuid::new_v4().to_string();
+        let old = match review.subresource.is_empty() {
+            true => {
+                exchange::to_version(&invocation.endpoint, &review.old).await.map_err(Failure::Refused)?
+            }
+            false => Value::clone(&review.old),
+        };
+        let body = exchange::request(version, &uid, &invocation.endpoint, review, object, &old);
+        let response = self.client.call(&self.local, webhook, &body).await;
+        let response = response.map_err(|error| Failure::Call(format!("failed to call webhook: {error}")))?;
+        exchange::answer(version, &uid, mutating, &response)
+            .map_err(|error| Failure::Call(format!("received invalid webhook response: {error}")))
+    }
+}
+
+/// The object as the webhook is to see it. Bodies of subresources have one version only.
+async fn seen(invocation: &Invocation, review: &Review) -> Result<Value, Status> {
+    if review.subresource.is_empty()
+        || text(&review.object["kind"]) == text(&Value::from(&*invocation.endpoint.kind))
+    {
+        return exchange::to_version(&invocation.endpoint, &review.object).await;
+    }
+    Ok(review.object.clone())
+}
+
+/// What a failure means for the write: nothing if the webhook may fail.
+fn settle(webhook: &Webhook, failure: Failure) -> Result<(), Status> {
+    match failure {
+        Failure::Refused(status) => Err(status),
+        Failure::Call(why) => {
+            let message = format!("failed calling webhook {}: {why}", quoted(&webhook.name));
+            if webhook.fails_open {
+                tracing::warn!("{message}; going on without it");
+                return Ok(());
+            }
+            tracing::warn!("{message}");
+            Err(Status::internal(message))
+        }
+    }
+}
+
+fn note(review: &mut Review, webhook: &Webhook, answer: &mut Answer) {
+    review.warnings.append(&mut answer.warnings);
+    let annotations = std::mem::take(&mut answer.annotations);
+    let named = annotations.into_iter().map(|(key, value)| (format!("{}/{key}", webhook.name), value));
+    review.annotations.extend(named);
+}
+
+/// MutatingAdmissionWebhook.
+pub(super) struct MutatingWebhooks(Dispatcher);
+
+impl MutatingWebhooks {
+    pub(super) const NAME: &str = "MutatingAdmissionWebhook";
+
+    pub(super) fn new(local: &Arc<dyn Local>) -> Self {
+        MutatingWebhooks(Dispatcher::new(local, "mutatingwebhookconfigurations"))
+    }
+
+    async fn run(&self, review: &mut Review) -> Result<(), Status> {
+        if matching::is_exempt(review) {
+            return Ok(());
+        }
+        let is_second_round = review.reinvocation;
+        for webhook in self.0.configurations.all() {
+            if is_second_round && !webhook.is_reinvoked {
+                continue;
+            }
+            let Some(invocation) = self.0.invocation(&webhook, review).await? else { continue };
+            match self.call(&invocation, review).await {
+                Ok(changed) => review.reinvocation |= changed,
+                Err(failure) => settle(&webhook, failure)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls one webhook and applies what it wants; answers whether that changed anything.
+    async fn call(&self, invocation: &Invocation, review: &mut Review) -> Result<bool, Failure> {
+        let webhook = &invocation.webhook;
+        let object = seen(invocation, review).await.map_err(Failure::Refused)?;
+        let mut answer = self.0.ask(invocation, review, &object, true).await?;
+        note(review, webhook, &mut answer);
+        if !answer.allowed {
+            return Err(Failure::Refused(exchange::rejection(&webhook.name, &answer.status)));
+        }
+        if items(&answer.patch).is_empty() {
+            return Ok(false);
+        }
+        if object.is_null() {
+            let name = quoted(&webhook.name);
+            return Err(Failure::Refused(Status::internal(format!(
+                "admission webhook {name} attempted to modify the object, which is not supported for this operation"
+            ))));
+        }
+        let patched = apply(&answer.patch, object).map_err(|e| Failure::Refused(Status::internal(e)))?;
+        let changed = exchange::to_hub(&invocation.endpoint, &patched, &review.object);
+        let changed = changed.await.map_err(Failure::Refused)?;
+        let differs = changed != review.object;
+        review.object = changed;
+        Ok(differs)
+    }
+}
+
+fn apply(patch: &Value, mut object: Value) -> Result<Value, String> {
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|error| error.to_string())?;
+    json_patch::patch(&mut object, &patch).map_err(|error| error.to_string())?;
+    Ok(object)
+}
+
+const ALL: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
+
+impl Plugin for MutatingWebhooks {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        ALL.contains(&operation)
+    }
+
+    fn mutate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
+        Box::pin(self.run(review))
+    }
+}
+
+/// ValidatingAdmissionWebhook.
+pub(super) struct ValidatingWebhooks(Dispatcher);
+
+impl ValidatingWebhooks {
+    pub(super) const NAME: &str = "ValidatingAdmissionWebhook";
+
+    pub(super) fn new(local: &Arc<dyn Local>) -> Self {
+        ValidatingWebhooks(Dispatcher::new(local, "validatingwebhookconfigurations"))
+    }
+
+    async fn run(&self, review: &mut Review) -> Result<(), Status> {
+        if matching::is_exempt(review) {
+            return refuse_match_conditions(review);
+        }
+        let mut invocations = Vec::new();
+        for webhook in self.0.configurations.all() {
+            invocations.extend(self.0.invocation(&webhook, review).await?);
+        }
+        let calls = invocations.iter().map(|invocation| self.call(invocation, review));
+        let answers = join_all(calls).await;
+        let mut first = Ok(());
+        for (invocation, answer) in invocations.iter().zip(answers) {
+            let webhook = &invocation.webhook;
+            let outcome = match answer {
+                Err(failure) => settle(webhook, failure),
+                Ok(mut answer) => {
+                    note(review, webhook, &mut answer);
+                    let refused = || Err(exchange::rejection(&webhook.name, &answer.status));
+                    if answer.allowed { Ok(()) } else { refused() }
+                }
+            };
+            first = first.and(outcome);
+        }
+        first
+    }
+
+    async fn call(&self, invocation: &Invocation, review: &Review) -> Result<Answer, Failure> {
+        let object = seen(invocation, review).await.map_err(Failure::Refused)?;
+        self.0.ask(invocation, review, &object, false).await
+    }
+}
+
+/// Conditions that can't be evaluated would either call too much or enforce too little.
+fn refuse_match_conditions(review: &Review) -> Result<(), Status> {
+    let has_conditions = |object: &Value| {
+        items(&object["webhooks"]).iter().any(|webhook| !items(&webhook["matchConditions"]).is_empty())
+    };
+    if has_conditions(&review.object) && !has_conditions(&review.old) {
+        let why = "webhooks with matchConditions are not supported by this server: it evaluates no CEL";
+        return Err(Status::bad_request(why));
+    }
+    Ok(())
+}
+
+impl Plugin for ValidatingWebhooks {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        ALL.contains(&operation)
+    }
+
+    fn validate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
+        Box::pin(self.run(review))
+    }
+}
