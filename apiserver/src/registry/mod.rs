@@ -8,6 +8,7 @@
 
 mod builtin;
 mod checks;
+mod columns;
 mod context;
 mod defaults;
 mod hooks;
@@ -20,7 +21,7 @@ mod strategy;
 mod admissionregistration;
 mod apiextensions;
 mod apiregistration;
-mod apps;
+pub(crate) mod apps;
 mod autoscaling;
 mod batch;
 mod certificates;

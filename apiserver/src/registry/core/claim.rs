@@ -104,6 +104,11 @@ pub(crate) fn validate_template(template: &View, errors: &mut Errors) {
     spec(&template.get("spec"), &Lenient::default(), errors);
 }
 
+/// The spec of a claim in a StatefulSet.
+pub(crate) fn validate_spec(view: &View, errors: &mut Errors) {
+    spec(view, &Lenient::default(), errors);
+}
+
 fn spec(spec: &View, lenient: &Lenient, errors: &mut Errors) {
     let modes = spec.get("accessModes");
     if modes.is_empty() {

@@ -1,9 +1,11 @@
 //! Namespaces: they go only when everything in them is gone.
 
-use proto::view::{at, set_at, strs, text_at};
+use proto::field::{Error, Errors, Path};
+use proto::view::{View, at, set_at, strs, text_at};
 use serde_json::{Value, json};
 
 use super::kind;
+use crate::registry::checks::{kube_finalizer, kube_finalizers, qualified_name};
 use crate::registry::defaults::{fill, inside};
 use crate::registry::kind::Enabled;
 use crate::registry::{Builder, Hooks, Subresource, Verbs, strategy};
@@ -16,6 +18,13 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         Hooks {
             prepare_update: |_, new, old| strategy::keep(new, old, &["status"]),
             validate_name: strategy::label_name,
+            validate_update: |_, new, _| {
+                let mut errors = Errors::new();
+                for finalizer in View::root(new).get("spec").get("finalizers").items() {
+                    finalizer_name(&finalizer, &mut errors);
+                }
+                errors
+            },
             reset_fields: &[&["status"]],
             ..Hooks::default()
         },
@@ -35,7 +44,11 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         })
         .hooks(hooks())
         .subresource(finalize)
-        .status(Hooks { validate_name: strategy::label_name, ..strategy::status() })
+        .status(Hooks {
+            validate_name: strategy::label_name,
+            validate_update: |_, new, _| validate_status(new),
+            ..strategy::status()
+        })
         .install(builder, enabled);
 }
 
@@ -58,6 +71,8 @@ fn hooks() -> Hooks {
             let name = Value::from(text_at(new, &["metadata", "name"]));
             set_at(new, &["metadata", "labels", "kubernetes.io/metadata.name"], name);
         },
+        validate: |_, new| validate(new),
+        validate_update: |_, new, _| validate(new),
         validate_name: strategy::label_name,
         may_delete: Some(|namespace| strs(at(namespace, &["spec", "finalizers"])).is_empty()),
         begin_delete: Some(|_, namespace| {
@@ -67,4 +82,32 @@ fn hooks() -> Hooks {
         reset_fields: &[&["status"]],
         ..Hooks::default()
     }
+}
+
+fn finalizer_name(finalizer: &View, errors: &mut Errors) {
+    qualified_name(finalizer, errors);
+    kube_finalizer(finalizer, errors);
+}
+
+fn validate(namespace: &Value) -> Errors {
+    let mut errors = Errors::new();
+    let view = View::root(namespace);
+    kube_finalizers(&view, &mut errors);
+    let list = view.get("spec").get("finalizers");
+    for finalizer in list.items() {
+        finalizer_name(&finalizer.with_path(list.path().clone()), &mut errors);
+    }
+    errors
+}
+
+fn validate_status(namespace: &Value) -> Errors {
+    let phase = text_at(namespace, &["status", "phase"]);
+    let deleted = !at(namespace, &["metadata", "deletionTimestamp"]).is_null();
+    let (wanted, state) = if deleted { ("Terminating", "not empty") } else { ("Active", "empty") };
+    if phase == wanted {
+        return Errors::new();
+    }
+    let path = Path::new("status").child("Phase");
+    let detail = format!("may only be '{wanted}' if `deletionTimestamp` is {state}");
+    vec![Error::invalid(&path, phase, detail)]
 }

@@ -86,6 +86,6 @@ fn validate(pod: &View) -> Errors {
     if !node.is_empty() && !spec.get("schedulingGates").is_empty() {
         errors.push(node.forbidden("cannot be set until all schedulingGates have been cleared"));
     }
-    security::annotations_match(pod, &containers(&spec), &mut errors);
+    security::annotations_match(&pod.get("metadata"), &spec, &containers(&spec), &mut errors);
     errors
 }

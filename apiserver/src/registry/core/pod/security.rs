@@ -432,9 +432,8 @@ fn seccomp_annotation(profile: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Annotations and fields of profiles must say the same in a new pod.
-pub(super) fn annotations_match(pod: &View, containers: &[View], errors: &mut Errors) {
-    let annotations = pod.get("metadata").get("annotations");
-    let spec = pod.get("spec");
+pub(super) fn annotations_match(metadata: &View, spec: &View, containers: &[View], errors: &mut Errors) {
+    let annotations = metadata.get("annotations");
     let context = spec.get("securityContext");
     let of_pod = annotations.key("seccomp.security.alpha.kubernetes.io/pod");
     profile_matches(&of_pod, &context.get("seccompProfile"), None, "seccomp", errors);

@@ -7,7 +7,7 @@ use proto::view::View;
 use super::containers::{self, Pod, no_padding};
 use super::env::file_key_volumes;
 use super::{Options, level, scheduling, security, volumes};
-use crate::registry::checks::*;
+use crate::registry::checks::{self, *};
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -36,13 +36,15 @@ pub(super) fn pod(pod: &View, options: &Options, errors: &mut Errors) {
     }
 }
 
-/// A PodTemplateSpec: labels, annotations and spec.
+/// A PodTemplateSpec: labels, annotations and spec. Upstream reports its metadata without saying so.
 pub(crate) fn template(template: &View, options: &Options, errors: &mut Errors) {
-    let (metadata, spec) = (template.get("metadata"), template.get("spec"));
+    let spec = template.get("spec");
+    let metadata = template.get("metadata").with_path(template.path().clone());
     labels(&metadata.get("labels"), errors);
-    crate::registry::checks::annotations(&metadata.get("annotations"), errors);
+    checks::annotations(&metadata.get("annotations"), errors);
     annotations(&metadata, &spec, options, errors);
     pod_spec(&spec, "", false, options, errors);
+    security::annotations_match(&metadata, &spec, &super::containers(&spec), errors);
     if !spec.get("ephemeralContainers").is_empty() {
         let detail = "ephemeral containers not allowed in pod template";
         errors.push(spec.get("ephemeralContainers").forbidden(detail));

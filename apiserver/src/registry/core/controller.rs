@@ -1,0 +1,110 @@
+//! Replication controllers, pod templates and service accounts.
+
+use proto::field::Errors;
+use proto::view::{View, at};
+use serde_json::{Value, json};
+
+use super::pod::{Options, of_template, spec};
+use super::{defaults, kind};
+use crate::registry::apps::validation::{replicas_status, template_for};
+use crate::registry::checks::*;
+use crate::registry::kind::Enabled;
+use crate::registry::{Builder, Ctx, Hooks, ScaleSelector, Subresource, strategy};
+
+pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
+    kind("podtemplates", "PodTemplate")
+        .default(defaults::template)
+        .hooks(Hooks {
+            prepare_update: |_, new, old| strategy::count_changes(new, old, &["template"]),
+            validate: |_, new| pod_template(new, &Value::Null),
+            validate_update: |_, new, old| pod_template(new, old),
+            return_deleted: true,
+            ..strategy::generation_only()
+        })
+        .install(builder, enabled);
+    kind("replicationcontrollers", "ReplicationController")
+        .short(&["rc"])
+        .category("all")
+        .prefix("controllers")
+        .default(defaults::replication_controller)
+        .selectable_or("status.replicas", "0")
+        .hooks(Hooks {
+            validate: |_, new| replication_controller(new, &Value::Null),
+            validate_update: |_, new, old| replication_controller(new, old),
+            orphan_dependents: true,
+            warnings: strategy::pod_name_warning,
+            ..strategy::with_generation()
+        })
+        .status(Hooks { validate_update: |_, new, _| replicas_status(new), ..strategy::status() })
+        .scale(ScaleSelector::Map("spec.selector".into()))
+        .install(builder, enabled);
+    kind("serviceaccounts", "ServiceAccount")
+        .short(&["sa"])
+        .hooks(Hooks {
+            prepare_create: |_, new| only_secret_names(new),
+            prepare_update: |_, new, _| only_secret_names(new),
+            validate: |_, new| finalizers(new),
+            validate_update: |_, new, _| finalizers(new),
+            return_deleted: true,
+            ..Hooks::default()
+        })
+        .subresource(Subresource::create("token", "authentication.k8s.io", "v1", "TokenRequest", token))
+        .install(builder, enabled);
+}
+
+/// Asks the server's issuer for a token.
+fn token(ctx: &Ctx, request: Value) -> futures::future::BoxFuture<'_, Result<Value, proto::status::Status>> {
+    Box::pin(async move {
+        match &ctx.local.services().issuer {
+            Some(issuer) => issuer.issue(ctx, request).await,
+            None => Err(proto::status::Status::unknown_path()),
+        }
+    })
+}
+
+fn finalizers(object: &Value) -> Errors {
+    let mut errors = Errors::new();
+    kube_finalizers(&View::root(object), &mut errors);
+    errors
+}
+
+/// Of the references to secrets only the names mean something.
+fn only_secret_names(account: &mut Value) {
+    crate::registry::defaults::each(account, "secrets", |secret| {
+        *secret = match secret.get("name") {
+            Some(name) => json!({"name": name}),
+            None => json!({}),
+        };
+    });
+}
+
+fn pod_template(new: &Value, old: &Value) -> Errors {
+    let mut errors = finalizers(new);
+    let options = of_template(at(old, &["template"]));
+    spec::template(&View::root(new).get("template"), &options, &mut errors);
+    errors
+}
+
+fn replication_controller(new: &Value, old: &Value) -> Errors {
+    let mut errors = finalizers(new);
+    let spec = View::root(new).get("spec");
+    nonnegative(&spec.get("minReadySeconds"), &mut errors);
+    let selector = spec.get("selector");
+    required(&selector, &mut errors);
+    let replicas = spec.get("replicas");
+    if replicas.is_set() {
+        nonnegative(&replicas, &mut errors);
+    } else {
+        errors.push(replicas.required(""));
+    }
+    let template = spec.get("template");
+    if !template.is_set() {
+        errors.push(template.required(""));
+        return errors;
+    }
+    let options: Options = of_template(at(old, &["spec", "template"]));
+    let as_label_selector = json!({"matchLabels": selector.value()});
+    let selector = View::at(&as_label_selector, selector.path().clone());
+    template_for(&template, &selector, "ReplicationController", &options, &mut errors);
+    errors
+}
