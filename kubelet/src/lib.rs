@@ -1,17 +1,29 @@
 //! The kubelet: runs pods on one node.
 
+pub mod admission;
 pub mod api;
+pub mod certificates;
 pub mod cgroups;
+pub mod config;
 pub mod container;
 pub mod events;
+pub mod eviction;
+pub mod gc;
 pub mod http_get;
 pub mod images;
+pub mod kubelet;
 pub mod logs;
+pub mod node;
 pub mod objects;
 pub mod pod;
+pub mod pods;
 pub mod probes;
+pub mod references;
 pub mod resources;
+pub mod run;
 pub mod runtime;
+pub mod server;
+pub mod sources;
 pub mod status;
 pub mod sys;
 pub mod volumes;

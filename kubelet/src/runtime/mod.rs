@@ -3,6 +3,7 @@
 //! Labels, annotations and the container hash are upstream's, so that a node's running containers can
 //! pass from one kubelet to the other without a restart.
 
+pub mod events;
 pub mod hash;
 pub mod labels;
 pub mod observe;

@@ -6,6 +6,7 @@
 pub mod conditions;
 pub mod containers;
 pub mod generate;
+pub mod manager;
 pub mod merge;
 pub mod patch;
 pub mod phase;
