@@ -1,5 +1,6 @@
 //! Container logs in the format of the container runtime interface.
 
+pub mod follow;
 pub mod keeper;
 pub mod line;
 pub mod paths;
