@@ -8,10 +8,10 @@ mod stream;
 use crate::kubelet::Kubelet;
 use component_base::flags::Parsed;
 use component_base::health::Health;
-use component_base::serving::{Attributes, AuthOptions, Delegated};
 use component_base::serving::ClientCa;
 use component_base::serving::TlsOptions;
 use component_base::serving::{Answer, Handler, Options, Router, serve_plain, serve_secure, text};
+use component_base::serving::{Attributes, AuthOptions, Delegated};
 use component_base::tasks::Tasks;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -100,7 +100,8 @@ fn attributes(request: &Request<Incoming>, node: &str) -> Vec<Attributes> {
 
 /// What of the node a path belongs to; any of them is enough.
 fn subresources(path: &str) -> Vec<&'static str> {
-    let below = |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+    let below =
+        |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
     let mut list = Vec::new();
     if below("/pods") || below("/runningpods") {
         list.push("pods");
@@ -144,7 +145,9 @@ fn router(kubelet: &Arc<Kubelet>, health: &Health) -> Router {
         .get("/metrics/probes", missing("probe metrics"));
     if !config.enable_debugging_handlers {
         let disabled = || text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n");
-        for path in ["/run/", "/exec/", "/attach/", "/portForward/", "/containerLogs/", "/runningpods/", "/logs/"] {
+        for path in
+            ["/run/", "/exec/", "/attach/", "/portForward/", "/containerLogs/", "/runningpods/", "/logs/"]
+        {
             router = router.get(path, disabled);
         }
         return router;
@@ -159,7 +162,8 @@ fn router(kubelet: &Arc<Kubelet>, health: &Health) -> Router {
     if config.enable_system_log_handler {
         router = router.route("/logs/", handler(kubelet, logs::system));
     } else {
-        router = router.get("/logs/", || text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"));
+        router =
+            router.get("/logs/", || text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n"));
     }
     router
 }
