@@ -105,7 +105,7 @@ pub static TABLE: &[Row] = &[
     row("node-ipam-controller", "nodeipam", "node-controller", controllers::nodeipam::start)
         .component("cidrAllocator"),
     row("pod-garbage-collector-controller", "podgc", "pod-garbage-collector", controllers::podgc::start),
-    absent("statefulset-controller", "statefulset"),
+    row("statefulset-controller", "statefulset", "statefulset-controller", controllers::statefulset::start),
     absent("job-controller", "job"),
     absent("cronjob-controller", "cronjob"),
     absent("ttl-after-finished-controller", "ttl-after-finished"),

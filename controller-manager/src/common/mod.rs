@@ -6,6 +6,7 @@ pub mod discovery;
 pub mod events;
 pub mod expectations;
 pub mod hash;
+pub mod history;
 pub mod intstr;
 pub mod keys;
 pub mod nodes;

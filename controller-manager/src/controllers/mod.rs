@@ -15,4 +15,5 @@ pub mod replicaset;
 pub mod rootca;
 pub mod serviceaccount;
 pub mod serviceaccounttoken;
+pub mod statefulset;
 pub mod tainteviction;

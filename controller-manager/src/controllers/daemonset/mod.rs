@@ -2,7 +2,6 @@
 //!
 //! Watches DaemonSets, their pods and revisions, and nodes.
 
-mod history;
 mod plan;
 mod template;
 
@@ -26,7 +25,7 @@ use crate::common::events::Event;
 use crate::common::expectations::Expectations;
 use crate::common::hash::template_hash;
 use crate::common::template::pod_from_template;
-use crate::common::{pod_control, refs, write};
+use crate::common::{history, pod_control, refs, write};
 use crate::context::{BY_OWNER, Controller, Subject, enqueue_changes, orphan_key, owner_key};
 use plan::{Plan, View};
 use template::REVISION_HASH;
@@ -182,7 +181,7 @@ impl Daemons {
         let claims = claim::sort(&ds.metadata, &selector, pods);
         let pods = self.claimant(&ds, &OWNED_PODS).claim(claims).await?;
 
-        let history = history::sort(&ds, &revisions);
+        let history = history::sort(&ds.spec.template, &revisions);
         let hash = self.current_revision(&ds, &history, &pods).await?;
         let nodes = self.nodes.list();
         let backoff = |node: &str| self.backoff(&ds, node);
@@ -196,7 +195,7 @@ impl Daemons {
             again = plan.again_after;
             outcome = self.execute(&ds, &subject, &plan, &hash).await;
             if outcome.is_ok() {
-                for old in history::beyond_limit(&ds, &history.old, &pods) {
+                for old in plan::beyond_limit(&ds, &history.old, &pods) {
                     self.delete_revision(&old.metadata).await?;
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proto::time::Time;
 
 use super::template::{Fit, Placed, REVISION_HASH, is_updated, template_generation};
-use crate::api::apps::{DaemonSet, DaemonSetStatus};
+use crate::api::apps::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use crate::api::core::{Node, Pod};
 use crate::common::events::Event;
 use crate::common::intstr;
@@ -261,6 +261,20 @@ fn replace_with_surge(
     plan.delete.extend(unwanted.into_iter().take(spare));
     let room = usize::try_from(max_surge - surging).unwrap_or(0);
     plan.create_on.extend(candidates.into_iter().take(room));
+}
+
+/// The old revisions to delete: those beyond the limit that no pod runs, oldest first.
+pub(super) fn beyond_limit<'a>(
+    ds: &DaemonSet,
+    old: &'a [Arc<ControllerRevision>],
+    pods: &[Arc<Pod>],
+) -> Vec<&'a ControllerRevision> {
+    let limit = usize::try_from(ds.spec.revision_history_limit.unwrap_or(10)).unwrap_or(0);
+    let live: HashSet<&String> = pods.iter().filter_map(|p| p.metadata.labels.get(REVISION_HASH)).collect();
+    let is_live =
+        |r: &ControllerRevision| r.metadata.labels.get(REVISION_HASH).is_some_and(|hash| live.contains(hash));
+    let dead = old.iter().map(Arc::as_ref).filter(|r| !is_live(r));
+    dead.take(old.len().saturating_sub(limit)).collect()
 }
 
 /// Counts nodes and pods. The generation is only observed once the plan for it has been carried out.

@@ -1,17 +1,14 @@
-//! The revisions of a DaemonSet's template.
+//! The revisions of a pod template: a DaemonSet's or a StatefulSet's.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::template::REVISION_HASH;
-use crate::api::apps::{ControllerRevision, DaemonSet};
-use crate::api::core::Pod;
-use crate::common::template::Template;
+use super::template::Template;
+use crate::api::apps::ControllerRevision;
 
 /// What a revision of this template holds: a patch that restores it.
-pub(super) fn snapshot(template: &Template) -> Value {
+pub fn snapshot(template: &Template) -> Value {
     let mut template = template.to_value();
     template["$patch"] = json!("replace");
     json!({"spec": {"template": template}})
@@ -19,20 +16,20 @@ pub(super) fn snapshot(template: &Template) -> Value {
 
 /// Which revision is current, and what must change for that.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub struct History {
     /// The revision of the current template; none yet if it must be made.
-    pub(super) current: Option<Arc<ControllerRevision>>,
+    pub current: Option<Arc<ControllerRevision>>,
     /// The number that the current revision is to have.
-    pub(super) number: i64,
+    pub number: i64,
     /// Other revisions with the same content.
-    pub(super) duplicates: Vec<Arc<ControllerRevision>>,
+    pub duplicates: Vec<Arc<ControllerRevision>>,
     /// Oldest first.
-    pub(super) old: Vec<Arc<ControllerRevision>>,
+    pub old: Vec<Arc<ControllerRevision>>,
 }
 
-/// Sorts the DaemonSet's revisions.
-pub(super) fn sort(ds: &DaemonSet, revisions: &[Arc<ControllerRevision>]) -> History {
-    let wanted = without_nulls(snapshot(&ds.spec.template));
+/// Sorts the revisions of an owner with this template.
+pub fn sort(template: &Template, revisions: &[Arc<ControllerRevision>]) -> History {
+    let wanted = without_nulls(snapshot(template));
     let (mut same, mut old): (Vec<_>, Vec<_>) =
         revisions.iter().cloned().partition(|r| without_nulls(r.data.to_value()) == wanted);
     old.sort_by_key(|r| r.revision);
@@ -43,18 +40,14 @@ pub(super) fn sort(ds: &DaemonSet, revisions: &[Arc<ControllerRevision>]) -> His
     History { current, number, duplicates: same, old }
 }
 
-/// The old revisions to delete: those beyond the limit that no pod runs, oldest first.
-pub(super) fn beyond_limit<'a>(
-    ds: &DaemonSet,
-    old: &'a [Arc<ControllerRevision>],
-    pods: &[Arc<Pod>],
-) -> Vec<&'a ControllerRevision> {
-    let limit = usize::try_from(ds.spec.revision_history_limit.unwrap_or(10)).unwrap_or(0);
-    let live: HashSet<&String> = pods.iter().filter_map(|p| p.metadata.labels.get(REVISION_HASH)).collect();
-    let is_live =
-        |r: &ControllerRevision| r.metadata.labels.get(REVISION_HASH).is_some_and(|hash| live.contains(hash));
-    let dead = old.iter().map(Arc::as_ref).filter(|r| !is_live(r));
-    dead.take(old.len().saturating_sub(limit)).collect()
+/// The template that a revision restores.
+pub fn template_of(revision: &ControllerRevision) -> Value {
+    let mut data = revision.data.to_value();
+    let mut template = data.pointer_mut("/spec/template").map(Value::take).unwrap_or_default();
+    if let Some(template) = template.as_object_mut() {
+        template.remove("$patch");
+    }
+    template
 }
 
 fn without_nulls(mut value: Value) -> Value {
