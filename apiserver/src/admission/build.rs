@@ -7,7 +7,8 @@ use super::step::{FnPlugin, Row};
 use super::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use super::{
     Chain, Plugin, certificates, default_class, limit_ranger, namespace_lifecycle, node_restriction,
-    pod_defaults, priority, quota, rbac_escalation, runtime_class, service_account, storage, unsupported,
+    pod_defaults, pod_security, priority, quota, rbac_escalation, runtime_class, service_account, storage,
+    unsupported,
 };
 use crate::auth::rbac::index::SharedIndex;
 use crate::registry::Local;
@@ -55,6 +56,7 @@ const PLUGINS: &[Entry] = &[
     Entry::On(pod_defaults::TAINT_NODES_BY_CONDITION),
     Entry::Off(pod_defaults::ALWAYS_PULL_IMAGES),
     Entry::Missing("ImagePolicyWebhook"),
+    Entry::On(pod_security::POD_SECURITY),
     Entry::Missing("PodNodeSelector"),
     Entry::On(priority::PRIORITY),
     Entry::On(pod_defaults::DEFAULT_TOLERATION_SECONDS),
