@@ -7,6 +7,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod endpoints;
 pub mod engine;
+pub mod openapi;
 pub mod options;
 pub mod patch;
 pub mod registry;

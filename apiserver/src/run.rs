@@ -75,6 +75,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         local: local.clone(),
         health,
         discovery: Discovery { external_address: options.external_address.clone() },
+        openapi: crate::openapi::OpenApi::default(),
         tokens: stack.discovery,
         min_watch: options.min_watch,
         stopping: stopping.clone(),

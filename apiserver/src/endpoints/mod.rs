@@ -31,6 +31,7 @@ use self::negotiate::Output;
 use self::render::{Include, Render};
 use crate::auth::service_account::discovery::{self as documents, Documents};
 use crate::engine::{Engine, Store};
+use crate::openapi::OpenApi;
 use crate::registry::{Backing, Ctx, Handler, Local, Served, Verbs};
 use crate::server::filters::Passed;
 use crate::server::request_info::RequestInfo;
@@ -49,6 +50,8 @@ pub struct App {
     pub health: Health,
     /// Discovery documents.
     pub discovery: Discovery,
+    /// OpenAPI documents.
+    pub openapi: OpenApi,
     /// Where the keys of service account tokens are told.
     pub tokens: Option<Documents>,
     /// --min-request-timeout
@@ -92,6 +95,11 @@ impl App {
             }
             documents::CONFIGURATION_PATH => self.document("application/json", |d| &d.configuration),
             documents::JWKS_PATH => self.document("application/jwk-set+json", |d| &d.key_set),
+            openapi if openapi.starts_with("/openapi/") => {
+                let registry = self.engine.registry().load();
+                let (query, headers) = (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
+                self.openapi.answer(&registry, openapi, query, headers).ok_or_else(missing)
+            }
             _ => self.discovery.answer(&self.engine.registry().load(), &passed),
         }
     }

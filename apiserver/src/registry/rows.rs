@@ -311,6 +311,8 @@ pub struct Endpoint {
     pub deprecated: Option<Name>,
     /// What functions of custom resources need to know (printer columns).
     pub data: Option<Arc<dyn Any + Send + Sync>>,
+    /// The schema that OpenAPI shows for a custom resource.
+    pub published: Option<Arc<Value>>,
 }
 
 impl Endpoint {
@@ -343,6 +345,7 @@ impl Endpoint {
             subresources: Vec::new(),
             deprecated: None,
             data: None,
+            published: None,
         }
     }
 
