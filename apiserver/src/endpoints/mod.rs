@@ -97,7 +97,8 @@ impl App {
             documents::JWKS_PATH => self.document("application/jwk-set+json", |d| &d.key_set),
             openapi if openapi.starts_with("/openapi/") => {
                 let registry = self.engine.registry().load();
-                let (query, headers) = (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
+                let (query, headers) =
+                    (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
                 self.openapi.answer(&registry, openapi, query, headers).ok_or_else(missing)
             }
             _ => self.discovery.answer(&self.engine.registry().load(), &passed),
