@@ -5,6 +5,7 @@ pub mod allocator;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
+pub mod controlplane;
 pub mod endpoints;
 pub mod engine;
 pub mod openapi;

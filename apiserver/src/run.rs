@@ -16,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap;
-use crate::endpoints::App;
+use crate::controlplane::{self, Member};
 use crate::endpoints::discovery::Discovery;
+use crate::endpoints::{App, proxy};
 use crate::engine::{Config, Engine};
 use crate::options::Options;
 use crate::registry::{Builder, Local, Services, Settings, Shared};
@@ -68,9 +69,38 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 
     let health = Health::new();
     watch_health(&tasks, &health, &engine, options.etcd_timeout, stopping.clone());
-    start_hooks(&tasks, &health, &engine, &local, &options);
+    let mut hooks = bootstrap::post_start_hooks(&local, &options.auth);
+    let member = Member {
+        address: options.advertise,
+        port: options.listen.port(),
+        node_port: options.service_node_port,
+        reconcile: options.reconcile_endpoints,
+    };
+    hooks.push((
+        "start-kubernetes-service-cidr-controller",
+        Box::pin(controlplane::service_ranges(local.clone(), settings.clone())),
+    ));
+    hooks.push((
+        "bootstrap-controller",
+        Box::pin(controlplane::service(
+            tasks.clone(),
+            engine.clone(),
+            local.clone(),
+            settings.clone(),
+            member,
+        )),
+    ));
+    hooks.push((
+        "start-service-ip-repair-controllers",
+        Box::pin(controlplane::repair(tasks.clone(), local.clone(), settings)),
+    ));
+    start_hooks(&tasks, &health, &engine, hooks);
 
+    let backends =
+        proxy::Backends::new(&options.kubelet).map_err(|e| anyhow::anyhow!("the client of kubelets: {e}"))?;
     let app = Arc::new(App {
+        authorizer: stack.authorizer.clone(),
+        backends,
         engine: engine.clone(),
         local: local.clone(),
         health,
@@ -193,26 +223,19 @@ fn watch_health(
 }
 
 /// Runs the post-start hooks once the cache has content, each behind a check of its own.
-fn start_hooks(
-    tasks: &Tasks,
-    health: &Health,
-    engine: &Arc<Engine>,
-    local: &Arc<dyn Local>,
-    options: &Options,
-) {
+fn start_hooks(tasks: &Tasks, health: &Health, engine: &Arc<Engine>, hooks: Vec<bootstrap::Hook>) {
     let start = Instant::now();
-    let mut hooks = Vec::new();
-    for (name, hook) in bootstrap::post_start_hooks(local, &options.auth) {
+    let mut running = Vec::new();
+    for (name, hook) in hooks {
         let done = Arc::new(AtomicBool::new(false));
-        let finished = |patience: Duration, done: Arc<AtomicBool>| {
-            move || match done.load(Ordering::Relaxed) || start.elapsed() < patience {
+        let finished = done.clone();
+        health.add(format!("poststarthook/{name}"), health::ALL, move || {
+            match finished.load(Ordering::Relaxed) {
                 true => Ok(()),
                 false => Err("not finished".to_owned()),
             }
-        };
-        // One check of each name: the one with patience is livez's, which has its own registry of names.
-        health.add(format!("poststarthook/{name}"), health::ALL, finished(Duration::ZERO, done.clone()));
-        hooks.push(async move {
+        });
+        running.push(async move {
             let result = hook.await;
             done.store(result.is_ok(), Ordering::Relaxed);
             result.map_err(|status| anyhow::anyhow!("PostStartHook \"{name}\" failed: {status}"))
@@ -221,7 +244,7 @@ fn start_hooks(
     let engine = engine.clone();
     tasks.spawn("post-start hooks", async move {
         engine.ready().await;
-        join_all(hooks).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        join_all(running).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         tracing::info!(elapsed = ?start.elapsed(), "Post-start hooks are done");
         Ok(())
     });

@@ -7,6 +7,7 @@ pub mod discovery;
 pub mod negotiate;
 mod options;
 mod patching;
+pub mod proxy;
 mod read;
 pub mod render;
 mod scale;
@@ -29,10 +30,12 @@ use tokio_util::sync::CancellationToken;
 use self::discovery::Discovery;
 use self::negotiate::Output;
 use self::render::{Include, Render};
+use crate::admission::{Operation, Review};
+use crate::auth::Authorizer;
 use crate::auth::service_account::discovery::{self as documents, Documents};
 use crate::engine::{Engine, Store};
 use crate::openapi::OpenApi;
-use crate::registry::{Backing, Ctx, Handler, Local, Served, Verbs};
+use crate::registry::{Backing, Connect, Ctx, Handler, Local, Served, Verbs};
 use crate::server::filters::Passed;
 use crate::server::request_info::RequestInfo;
 use crate::server::{Body, Response};
@@ -56,6 +59,10 @@ pub struct App {
     pub tokens: Option<Documents>,
     /// --min-request-timeout
     pub min_watch: Duration,
+    /// Decides on connections.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Kubelets and what else is proxied to.
+    pub backends: proxy::Backends,
     /// Ends watches when the server stops.
     pub stopping: CancellationToken,
 }
@@ -161,7 +168,7 @@ impl Target {
         if !self.info().subresource.is_empty() {
             let Some(sub) = endpoint.subresource(&self.info().subresource) else { return Err(missing()) };
             return match &sub.handler {
-                Handler::Connect(kind) => Err(Status::service_unavailable(format!("{kind:?} is not served"))),
+                Handler::Connect(connect) => self.connect(*connect).await,
                 Handler::Create(create) => self.check(sub.verbs)?.post_to(*create, sub.kind.as_ref()).await,
                 Handler::Object(hooks) => self.check(sub.verbs)?.object_subresource(hooks).await,
                 Handler::Scale(scale) => self.check(sub.verbs)?.scale(scale).await,
@@ -184,6 +191,36 @@ impl Target {
             "deletecollection" => target.delete_collection().await,
             _ => Err(missing()),
         }
+    }
+
+    /// Passes a connection on, after admission.
+    async fn connect(self, connect: Connect) -> Result<Response, Status> {
+        let ctx = self.ctx("connect", Value::Null);
+        let mut review = Review {
+            operation: Operation::Connect,
+            endpoint: ctx.endpoint.clone(),
+            kind: Default::default(),
+            subresource: ctx.subresource,
+            namespace: ctx.namespace,
+            name: ctx.name,
+            user: ctx.user,
+            object: Value::Null,
+            old: Arc::new(Value::Null),
+            options: Value::Null,
+            dry_run: false,
+            warnings: Vec::new(),
+            annotations: Vec::new(),
+            reinvocation: false,
+        };
+        let chain = self.app.engine.admission();
+        chain.mutate(&mut review).await?;
+        chain.validate(&mut review).await?;
+        let Target { app, passed, .. } = self;
+        let Passed { info, query, user, request, .. } = passed;
+        let (parts, body) = request.into_parts();
+        let request = http::Request::from_parts(parts, body.ok_or_else(missing)?);
+        let wanted = proxy::Wanted { connect, info, query, user, request };
+        proxy::connect(&app.backends, &*app.local, &*app.authorizer, wanted).await
     }
 
     /// Refuses verbs that are not served.

@@ -17,6 +17,7 @@ use crate::auth::{
 };
 use crate::cache::entry::Selection;
 use crate::registry::{Ctx, Handler, Hooks, Local, Observer, Registry, Services, Update};
+use crate::storage::codec;
 
 /// Refuses everything: what stands in for authenticators and authorizers until they are set.
 struct Unwired;
@@ -131,10 +132,13 @@ impl Local for LocalClient {
         &'a self,
         group: &'a str,
         resource: &'a str,
-        object: Value,
+        mut object: Value,
     ) -> BoxFuture<'a, Result<Arc<Value>, Status>> {
         Box::pin(async move {
             let store = self.store(group, resource)?;
+            let hub = store.codec.hub();
+            codec::set_type(&mut object, hub);
+            codec::default(hub, &mut object);
             let namespace = meta::text(&object, "namespace").to_owned();
             let ctx = self.ctx(&store, "create", "", &namespace, meta::text(&object, "name"));
             Ok(self.engine.create(&store, &ctx, object, false).await?.object)

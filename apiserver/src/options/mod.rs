@@ -11,6 +11,7 @@ use component_base::flags::Parsed;
 use crate::admission::AdmissionOptions;
 use crate::auth::AuthOptions;
 use crate::auth::authn::request_header::HeaderNames;
+use crate::endpoints::proxy::KubeletOptions;
 use crate::registry::enabled_by_default;
 use crate::storage::codec::Media;
 use crate::storage::etcd::Servers;
@@ -87,19 +88,6 @@ pub struct Options {
     pub allow_privileged: bool,
     /// Client certificate and key for aggregated servers and webhooks.
     pub proxy_client: Option<(PathBuf, PathBuf)>,
-}
-
-/// How kubelets are reached.
-#[derive(Debug, Clone)]
-pub struct KubeletOptions {
-    /// --kubelet-certificate-authority
-    pub ca: Option<PathBuf>,
-    /// --kubelet-client-certificate and -key
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// --kubelet-preferred-address-types
-    pub address_types: Vec<String>,
-    /// --kubelet-timeout
-    pub timeout: Duration,
 }
 
 impl Options {
@@ -189,10 +177,10 @@ impl Options {
             },
             event_ttl: seconds(flags, "event-ttl"),
             kubelet: KubeletOptions {
-                ca: path("kubelet-certificate-authority"),
-                identity: pair("kubelet-client-certificate", "kubelet-client-key")?,
+                certificate: flags.str("kubelet-client-certificate").to_owned(),
+                key: flags.str("kubelet-client-key").to_owned(),
+                authority: flags.str("kubelet-certificate-authority").to_owned(),
                 address_types: flags.list("kubelet-preferred-address-types").to_vec(),
-                timeout: seconds(flags, "kubelet-timeout"),
             },
             allow_privileged: flags.bool("allow-privileged"),
             proxy_client: pair("proxy-client-cert-file", "proxy-client-key-file")?,
