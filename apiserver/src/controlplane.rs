@@ -84,12 +84,9 @@ pub async fn service(
     settings: Settings,
     member: Member,
 ) -> Result<(), Status> {
-    create_service(&*local, &settings, &member).await?;
-    if !member.reconcile {
-        return Ok(());
-    }
-    let keeper = Keeper { engine, local, member };
-    keeper.round().await?;
+    let keeper = Keeper { engine, local, settings, member };
+    // A failure (such as an address that endpoints can't have) leaves the server serving; the next round tries again.
+    keeper.try_round().await;
     let stopping = tasks.stopping_token();
     tasks.spawn_graceful("kubernetes service", async move {
         loop {
@@ -97,11 +94,11 @@ pub async fn service(
                 () = stopping.cancelled() => break,
                 () = tokio::time::sleep(INTERVAL) => {}
             }
-            if let Err(error) = keeper.round().await {
-                tracing::error!(%error, "unable to sync kubernetes service");
-            }
+            keeper.try_round().await;
         }
-        if let Err(error) = keeper.leave().await {
+        if keeper.member.reconcile
+            && let Err(error) = keeper.leave().await
+        {
             tracing::error!(%error, "unable to remove old endpoints from kubernetes service");
         }
         Ok(())
@@ -145,15 +142,26 @@ async fn create_service(local: &dyn Local, settings: &Settings, member: &Member)
 struct Keeper {
     engine: Arc<Engine>,
     local: Arc<dyn Local>,
+    settings: Settings,
     member: Member,
 }
 
 impl Keeper {
+    async fn try_round(&self) {
+        if let Err(error) = self.round().await {
+            tracing::error!(%error, "unable to sync kubernetes service");
+        }
+    }
+
     fn prefix(&self) -> String {
         format!("/{}/masterleases/", self.engine.config().etcd_prefix.trim_matches('/'))
     }
 
     async fn round(&self) -> Result<(), Status> {
+        create_service(&*self.local, &self.settings, &self.member).await?;
+        if !self.member.reconcile {
+            return Ok(());
+        }
         self.renew().await?;
         let members = self.members().await?;
         if members.is_empty() {

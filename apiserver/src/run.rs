@@ -34,6 +34,8 @@ use crate::{admission, auth, registry};
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
 /// How often etcd's health is probed.
 const ETCD_CHECK: Duration = Duration::from_secs(2);
+/// How soon it is probed again when it did not answer.
+const ETCD_RETRY: Duration = Duration::from_millis(100);
 
 /// Starts the server.
 pub async fn run(context: Context) -> anyhow::Result<()> {
@@ -216,8 +218,9 @@ fn watch_health(
     spawn(tasks, "etcd health", async move {
         loop {
             let probe = tokio::time::timeout(timeout, etcd.revision("health")).await;
-            reachable.store(matches!(probe, Ok(Ok(_))), Ordering::Relaxed);
-            tokio::time::sleep(ETCD_CHECK).await;
+            let answered = matches!(probe, Ok(Ok(_)));
+            reachable.store(answered, Ordering::Relaxed);
+            tokio::time::sleep(if answered { ETCD_CHECK } else { ETCD_RETRY }).await;
         }
     });
 }
