@@ -60,6 +60,8 @@ pub struct Set<'a> {
     pub data: Data,
     /// Its flags, besides MAP.
     pub flags: u32,
+    /// How many elements it may have; 0 is any number.
+    pub size: u32,
     /// What it is for.
     pub comment: &'a str,
 }
@@ -140,7 +142,7 @@ impl Batch {
             a.text(1, table);
             a.u32(2, 0);
             if !comment.is_empty() {
-                a.bytes(6, &user_data(comment));
+                a.bytes(6, &user_data(TABLE_COMMENT, comment));
             }
         });
     }
@@ -220,16 +222,19 @@ impl Batch {
                 }
             }
             a.u32(10, id);
-            if set.flags & flags::CONCAT != 0 {
-                a.nest(9, |desc| {
+            a.nest(9, |desc| {
+                if set.size > 0 {
+                    desc.u32(1, set.size);
+                }
+                if set.flags & flags::CONCAT != 0 {
                     desc.nest(2, |fields| {
                         for (_, len) in set.key {
                             fields.nest(1, |f| f.u32(1, *len));
                         }
                     });
-                });
-            }
-            a.bytes(13, &user_data(set.comment));
+                }
+            });
+            a.bytes(13, &user_data(SET_COMMENT, set.comment));
         });
     }
 
@@ -303,9 +308,13 @@ fn write_element(out: &mut Attrs, element: &Element, with_data: bool) {
     }
 }
 
+/// nft's kinds of user data.
+const TABLE_COMMENT: u8 = 0;
+const SET_COMMENT: u8 = 7;
+
 /// A comment as nft stores it: type, length, text with a NUL.
-fn user_data(comment: &str) -> Vec<u8> {
-    let mut data = vec![0, (comment.len() + 1) as u8];
+fn user_data(kind: u8, comment: &str) -> Vec<u8> {
+    let mut data = vec![kind, (comment.len() + 1) as u8];
     data.extend_from_slice(comment.as_bytes());
     data.push(0);
     data

@@ -171,12 +171,13 @@ impl Rule {
         })
     }
 
-    /// Takes a key out of a map.
-    pub fn forget(self, map: &str, key: Reg) -> Self {
+    /// Takes a key out of a map. (What `data` holds doesn't matter, but the kernel wants one for a map.)
+    pub fn forget(self, map: &str, key: Reg, data: Reg) -> Self {
         self.add("dynset", |a| {
             a.text(1, map);
             a.u32(3, SET_DELETE);
             a.u32(4, REG_BASE + key);
+            a.u32(5, REG_BASE + data);
         })
     }
 

@@ -8,9 +8,10 @@ mod socket;
 mod wire;
 
 pub use batch::{Batch, Data, Element, Hook, Set, flags};
+pub(crate) use expr::octets;
 pub use expr::{Reg, Rule};
 pub use socket::{Error, Socket};
-pub(crate) use wire::Attrs;
+pub(crate) use wire::{Attrs, attributes};
 
 /// An address family with a table of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

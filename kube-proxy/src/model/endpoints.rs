@@ -1,0 +1,230 @@
+//! Endpoint slices, and which endpoints a Service's traffic may go to.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::{Node, Port, Protocol, Service, protocol};
+use crate::nft::Family;
+
+/// An EndpointSlice.
+#[derive(Debug, Default)]
+pub struct Slice {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its revision.
+    pub resource_version: String,
+    /// The Service it belongs to; none, if it isn't to be proxied here.
+    pub service: Option<String>,
+    ports: Vec<(String, Protocol, u16)>,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    address: IpAddr,
+    node: Option<Box<str>>,
+    ready: bool,
+    serving: bool,
+    terminating: bool,
+    zones: Box<[Box<str>]>,
+    nodes: Box<[Box<str>]>,
+}
+
+macro_rules! wire {
+    ($($name:ident { $($(#[$meta:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct $name { $($(#[$meta])* $field: $type,)* }
+    )*};
+}
+
+wire! {
+    Object { metadata: Metadata, endpoints: Option<Vec<WireEndpoint>>, ports: Option<Vec<WirePort>>, address_type: String }
+    Metadata { name: String, namespace: String, uid: String, resource_version: String, labels: Labels }
+    WireEndpoint {
+        addresses: Vec<String>, conditions: Conditions, node_name: Option<Box<str>>, hints: Option<Hints>,
+    }
+    Conditions { ready: Option<bool>, serving: Option<bool>, terminating: Option<bool> }
+    Hints { for_zones: Vec<Named>, for_nodes: Vec<Named> }
+    Named { name: Box<str> }
+    WirePort { name: Option<String>, protocol: Option<String>, port: Option<u16> }
+    Labels {
+        #[serde(rename = "kubernetes.io/service-name")] service: Option<String>,
+        #[serde(rename = "service.kubernetes.io/service-proxy-name")] proxy_name: Option<String>,
+        #[serde(rename = "service.kubernetes.io/headless")] headless: Option<String>,
+    }
+}
+
+impl Slice {
+    /// Reads a slice from its JSON.
+    pub fn decode(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let object: Object = serde_json::from_slice(json)?;
+        let Metadata { name, namespace, uid, resource_version, labels } = object.metadata;
+        let foreign =
+            labels.proxy_name.is_some() || labels.headless.is_some() || object.address_type == "FQDN";
+        let names = |list: Vec<Named>| list.into_iter().map(|n| n.name).collect();
+        let endpoint = |e: WireEndpoint| {
+            let hints = e.hints.unwrap_or_default();
+            Some(Endpoint {
+                address: e.addresses.first()?.parse().ok()?,
+                node: e.node_name,
+                ready: e.conditions.ready.unwrap_or(true),
+                serving: e.conditions.serving.unwrap_or(true),
+                terminating: e.conditions.terminating.unwrap_or(false),
+                zones: names(hints.for_zones),
+                nodes: names(hints.for_nodes),
+            })
+        };
+        let port = |p: WirePort| {
+            let number = p.port.filter(|n| *n != 0)?;
+            Some((p.name?, protocol(p.protocol.as_deref().unwrap_or_default())?, number))
+        };
+        Ok(Slice {
+            namespace,
+            name,
+            uid,
+            resource_version,
+            service: labels.service.filter(|_| !foreign),
+            ports: object.ports.unwrap_or_default().into_iter().filter_map(port).collect(),
+            endpoints: object.endpoints.unwrap_or_default().into_iter().filter_map(endpoint).collect(),
+        })
+    }
+}
+
+impl component_base::watch::Object for Slice {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+    fn uid(&self) -> &str {
+        &self.uid
+    }
+    fn resource_version(&self) -> &str {
+        &self.resource_version
+    }
+}
+
+/// An endpoint of one port.
+#[derive(Clone, Debug)]
+pub struct Backend<'a> {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Is it on this node?
+    pub local: bool,
+    endpoint: &'a Endpoint,
+}
+
+impl Backend<'_> {
+    /// Does it take new connections?
+    pub fn is_ready(&self) -> bool {
+        self.endpoint.ready
+    }
+
+    /// Does it serve, if perhaps on its way out?
+    pub fn is_serving(&self) -> bool {
+        self.endpoint.serving
+    }
+
+    fn is_last_resort(&self) -> bool {
+        self.endpoint.serving && self.endpoint.terminating
+    }
+}
+
+/// The endpoints of a port, by address. Of two with one address the one that isn't terminating counts.
+pub fn backends<'a>(
+    slices: impl IntoIterator<Item = &'a Slice>,
+    port: &Port,
+    family: Family,
+    node: &str,
+) -> Vec<Backend<'a>> {
+    let mut found: BTreeMap<SocketAddr, Backend> = BTreeMap::new();
+    for slice in slices {
+        let ports = slice.ports.iter().filter(|(name, p, _)| *name == port.name && *p == port.protocol);
+        for (_, _, number) in ports {
+            for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
+                let address = SocketAddr::new(endpoint.address, *number);
+                let local = endpoint.node.as_deref() == Some(node);
+                if !endpoint.terminating || !found.contains_key(&address) {
+                    found.insert(address, Backend { address, local, endpoint });
+                }
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The endpoints that a port's traffic may go to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selected {
+    /// For traffic that may go anywhere.
+    pub cluster: Vec<SocketAddr>,
+    /// For traffic that must stay on this node.
+    pub local: Vec<SocketAddr>,
+    /// Of those, the ones on this node: they may be reached by themselves through the Service.
+    pub here: Vec<SocketAddr>,
+    /// Is there any endpoint at all, if perhaps on another node?
+    pub any: bool,
+    /// Every endpoint that still serves: connections to them are kept.
+    pub serving: Vec<SocketAddr>,
+}
+
+/// Which hints narrow the choice.
+enum Topology {
+    Anywhere,
+    SameNode,
+    SameZone,
+}
+
+/// Chooses the endpoints for a port.
+pub fn select(service: &Service, port: &Port, family: Family, all: &[Backend], node: &Node) -> Selected {
+    let mut selected = Selected::default();
+    let addresses = |keep: &dyn Fn(&Backend) -> bool| -> Vec<SocketAddr> {
+        all.iter().filter(|b| keep(b)).map(|b| b.address).collect()
+    };
+    if service.uses_cluster(port, family) {
+        let near: Box<dyn Fn(&Backend) -> bool> = match topology(all, node) {
+            Topology::Anywhere => Box::new(|_| true),
+            Topology::SameNode => Box::new(|b| b.endpoint.nodes.iter().any(|n| **n == *node.name)),
+            Topology::SameZone => Box::new(|b| b.endpoint.zones.iter().any(|z| **z == *node.zone)),
+        };
+        selected.cluster = addresses(&|b| b.is_ready() && near(b));
+        if selected.cluster.is_empty() {
+            selected.cluster = addresses(&|b| b.is_last_resort());
+        }
+        selected.any = !selected.cluster.is_empty();
+    }
+    if service.uses_local(port, family) {
+        selected.any |= all.iter().any(|b| b.is_ready() || b.is_last_resort());
+        selected.local = addresses(&|b| b.local && b.is_ready());
+        if selected.local.is_empty() {
+            selected.local = addresses(&|b| b.local && b.is_last_resort());
+        }
+    }
+    selected.serving = addresses(&|b| b.is_serving());
+    let chosen = |a: &SocketAddr| selected.cluster.contains(a) || selected.local.contains(a);
+    selected.here = all.iter().filter(|b| b.local && chosen(&b.address)).map(|b| b.address).collect();
+    selected
+}
+
+/// Hints count only if every ready endpoint has one, and one of them is for this node (or zone).
+fn topology(all: &[Backend], node: &Node) -> Topology {
+    let ready = || all.iter().filter(|b| b.is_ready()).map(|b| b.endpoint);
+    let hinted = |hints: fn(&Endpoint) -> &[Box<str>], here: &str| {
+        ready().all(|e| !hints(e).is_empty()) && ready().any(|e| hints(e).iter().any(|h| **h == *here))
+    };
+    if hinted(|e| &e.nodes, &node.name) {
+        Topology::SameNode
+    } else if hinted(|e| &e.zones, &node.zone) {
+        Topology::SameZone
+    } else {
+        Topology::Anywhere
+    }
+}

@@ -1,0 +1,178 @@
+//! What ties it together, without the watches: Services, their slices and the node in; transactions out.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::model::{Node, Service, Slice, UDP, backends};
+use crate::nft::{Error, Family};
+use crate::rules::table::{Commit, PortKey};
+use crate::rules::{Plan, Settings, Table, plan};
+
+/// A Service's namespace and name.
+pub type ServiceKey = (String, String);
+
+/// The proxy of this node.
+pub struct Proxy {
+    tables: Vec<Table>,
+    node: Node,
+    services: HashMap<ServiceKey, Arc<Service>>,
+    slices: HashMap<ServiceKey, Vec<Arc<Slice>>>,
+    dirty: BTreeSet<ServiceKey>,
+}
+
+/// What a synchronization did.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Families whose UDP connections may be stale.
+    pub stale_udp: Vec<Family>,
+    /// Ports whose plan changed.
+    pub changed: usize,
+}
+
+impl Proxy {
+    /// A proxy for these families.
+    pub fn new(node: Node, tables: Vec<(Family, Settings)>) -> Self {
+        Proxy {
+            tables: tables.into_iter().map(|(family, settings)| Table::new(family, settings)).collect(),
+            node,
+            services: HashMap::new(),
+            slices: HashMap::new(),
+            dirty: BTreeSet::new(),
+        }
+    }
+
+    /// A Service appeared, changed or went away.
+    pub fn service_changed(&mut self, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
+        let Some(either) = new.or(old) else { return };
+        let key = (either.namespace.clone(), either.name.clone());
+        match new {
+            Some(service) => self.services.insert(key.clone(), service.clone()),
+            None => self.services.remove(&key),
+        };
+        self.dirty.insert(key);
+    }
+
+    /// A slice appeared, changed or went away.
+    pub fn slice_changed(&mut self, old: Option<&Arc<Slice>>, new: Option<&Arc<Slice>>) {
+        let key = |slice: &Slice| Some((slice.namespace.clone(), slice.service.clone()?));
+        if let Some((old, key)) = old.and_then(|s| Some((s, key(s)?))) {
+            if let Some(slices) = self.slices.get_mut(&key) {
+                slices.retain(|s| s.name != old.name);
+                if slices.is_empty() {
+                    self.slices.remove(&key);
+                }
+            }
+            self.dirty.insert(key);
+        }
+        if let Some((new, key)) = new.and_then(|s| Some((s, key(s)?))) {
+            self.slices.entry(key.clone()).or_default().push(new.clone());
+            self.dirty.insert(key);
+        }
+    }
+
+    /// The node changed: whatever depends on its zone or addresses is planned again.
+    pub fn node_changed(&mut self, node: Node) {
+        if (&self.node.zone, &self.node.addresses) != (&node.zone, &node.addresses) {
+            self.dirty.extend(self.services.keys().cloned());
+        }
+        self.node = node;
+    }
+
+    /// Other settings for a family.
+    pub fn configure(&mut self, family: Family, settings: Settings) {
+        for table in self.tables.iter_mut().filter(|t| t.family() == family) {
+            table.configure(settings.clone());
+        }
+    }
+
+    /// Is there anything to do?
+    pub fn is_idle(&self) -> bool {
+        self.dirty.is_empty() && self.tables.iter().all(|t| !t.is_whole())
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Brings the kernel up to date. What fails in one family is tried again, whole, next time.
+    pub fn sync(&mut self, kernel: &dyn Commit) -> Result<Done, Error> {
+        let mut done = Done::default();
+        let mut failure = None;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let mut first = true;
+        while first || !dirty.is_empty() {
+            let mut again = BTreeSet::new();
+            for index in 0..self.tables.len() {
+                let changes = self.plan(index, &dirty, &mut done);
+                match self.tables[index].apply(changes, kernel) {
+                    Ok(freed) => {
+                        again.extend(freed.iter().map(|k| (k.0.clone(), k.1.clone())));
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            dirty = again;
+            first = false;
+        }
+        failure.map_or(Ok(done), Err)
+    }
+
+    fn plan(
+        &self,
+        index: usize,
+        dirty: &BTreeSet<ServiceKey>,
+        done: &mut Done,
+    ) -> Vec<(PortKey, Option<Plan>)> {
+        let table = &self.tables[index];
+        let family = table.family();
+        let mut changes = Vec::new();
+        for key in dirty {
+            let service = self.services.get(key);
+            let slices = self.slices.get(key).map_or(&[][..], Vec::as_slice);
+            let mut known: BTreeSet<PortKey> = table.ports_of(&key.0, &key.1).into_iter().collect();
+            for port in service.iter().flat_map(|s| &s.ports) {
+                let port_key = Arc::new((key.0.clone(), key.1.clone(), port.name.clone(), port.protocol));
+                // The key that is there already, so that there is one copy.
+                let port_key = known.take(&port_key).unwrap_or(port_key);
+                let before = table.plan(&port_key);
+                let backends = backends(slices.iter().map(|s| &**s), port, family, &self.node.name);
+                let plan = service.and_then(|s| plan::plan(s, port, family, &backends, &self.node, before));
+                if plan.as_ref() != before {
+                    changes.push((port_key, plan));
+                }
+            }
+            changes.extend(known.into_iter().map(|gone| (gone, None)));
+        }
+        done.changed += changes.len();
+        let udp = |(key, _): &(PortKey, Option<Plan>)| key.3 == UDP;
+        if changes.iter().any(udp) && !done.stale_udp.contains(&family) {
+            done.stale_udp.push(family);
+        }
+        changes
+    }
+
+    /// How many ready endpoints this node has of each Service that load balancers ask about: port, Service,
+    /// count.
+    pub fn health_ports(&self) -> Vec<(u16, ServiceKey, usize)> {
+        let mut all = Vec::new();
+        for (key, service) in &self.services {
+            let Some(health_port) = service.health_port else { continue };
+            let slices = self.slices.get(key).map_or(&[][..], Vec::as_slice);
+            let mut here = BTreeSet::new();
+            for port in &service.ports {
+                for family in [Family::V4, Family::V6] {
+                    let all = backends(slices.iter().map(|s| &**s), port, family, &self.node.name);
+                    here.extend(all.iter().filter(|b| b.local && b.is_ready()).map(|b| b.address.ip()));
+                }
+            }
+            all.push((health_port, key.clone(), here.len()));
+        }
+        all
+    }
+}
