@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::operations::{Operation, Parameter, parameter};
 use super::{Dialect, names};
-use crate::registry::{Endpoint, Handler, Subresource, Verbs};
+use crate::registry::{Connect, Endpoint, Handler, Subresource, Verbs};
 
 /// The documents about paths that belong to no version.
 pub(super) const ROOTS: &[&str] = &["api", "apis", "version"];
@@ -28,6 +28,8 @@ const LIST: &[Parameter] = &[
 const WRITE: &[Parameter] =
     &[("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
 const FORCE: Parameter = ("force", "boolean");
+/// The methods that proxies pass on.
+const PROXIED: &[&str] = &["get", "put", "post", "delete", "options", "head", "patch"];
 const DELETE: &[Parameter] = &[
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),
@@ -269,16 +271,28 @@ impl Maker<'_> {
                 Operation { id: self.id(verb, &tail), kind: Some(kind.clone()), responses, ..operation };
             item.insert(method.to_owned(), operation.print(self.dialect));
         };
-        if let Handler::Connect(_) = sub.handler {
-            let methods = if sub.verbs.contains(Verbs::CREATE) { &["get", "post"][..] } else { &["get"][..] };
-            for method in methods {
-                let operation = Operation {
-                    id: self.id("connect", &format!("{}{tail}", names::capital(method))),
-                    kind: Some(kind.clone()),
-                    responses: vec![("200", None)],
-                    ..self.operation("connect", "connect", &[])
-                };
-                item.insert((*method).to_owned(), operation.print(self.dialect));
+        if let Handler::Connect(Connect::PodLog) = sub.handler {
+            let responses = vec![("200", None)];
+            let log = Operation { id: self.id("read", &tail), responses, ..self.read() };
+            item.insert("get".to_owned(), log.print(self.dialect));
+        } else if let Handler::Connect(connect) = sub.handler {
+            let passes = matches!(connect, Connect::PodProxy | Connect::ServiceProxy | Connect::NodeProxy);
+            let methods = if passes { PROXIED } else { &["get", "post"] };
+            let connect = |method: &str, suffix: &str| Operation {
+                id: self.id("connect", &format!("{}{tail}{suffix}", names::capital(method))),
+                kind: Some(kind.clone()),
+                responses: vec![("200", None)],
+                ..self.operation("connect", "connect", &[])
+            };
+            let all = |suffix: &str| -> Map<String, Value> {
+                let print =
+                    |method: &&str| ((*method).to_owned(), connect(method, suffix).print(self.dialect));
+                methods.iter().map(print).collect()
+            };
+            item = all("");
+            if passes {
+                let path = format!("{named}/{}/{{path}}", sub.name);
+                self.finish(paths, path, true, row.namespaced, all("WithPath"));
             }
         } else {
             if sub.verbs.contains(Verbs::GET) {

@@ -295,24 +295,8 @@ fn shape(shape_of: &Shape, dialect: Dialect) -> Value {
     }
 }
 
-/// An item or a map's value; version 3 shows the zero value of those that can't be null.
-fn element(shape_of: &Shape, dialect: Dialect) -> Value {
-    let schema = shape(shape_of, dialect);
-    let zero = match shape_of {
-        _ if dialect == Dialect::V2 => return schema,
-        Shape::Struct(_) => json!({}),
-        Shape::String => Value::from(""),
-        Shape::Bool => Value::Bool(false),
-        Shape::Int32 | Shape::Int64 | Shape::Uint32 | Shape::Uint64 | Shape::Float64 => Value::from(0),
-        _ => return schema,
-    };
-    let mut schema = if schema.get("$ref").is_some() { json!({"allOf": [schema]}) } else { schema };
-    schema["default"] = zero;
-    schema
-}
-
 fn list_schema(list: &List, dialect: Dialect) -> Value {
-    let mut items = element(&list.items, dialect);
+    let mut items = shape(&list.items, dialect);
     if !list.item_values.is_empty() {
         items["enum"] = list.item_values.iter().map(|value| Value::from(value.as_ref())).collect();
     }
@@ -332,7 +316,7 @@ fn list_schema(list: &List, dialect: Dialect) -> Value {
 }
 
 fn map_schema(map: &MapOf, dialect: Dialect) -> Value {
-    json!({"type": "object", "additionalProperties": element(&map.values, dialect)})
+    json!({"type": "object", "additionalProperties": shape(&map.values, dialect)})
 }
 
 /// The models that aren't structs.
