@@ -31,11 +31,12 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .map(|field| (format!("regarding.{field}").into(), format!("involvedObject.{field}").into()))
         .chain([("reportingController".into(), "reportingComponent".into())])
         .collect();
-    super::core::event::set_columns(&mut endpoint);
+    super::columns::set(&mut endpoint);
     builder.endpoint(endpoint);
 }
 
-fn to_hub(object: &mut Value) {
+/// To the names of the core group.
+pub(crate) fn to_hub(object: &mut Value) {
     rename(object, &NAMES);
 }
 

@@ -6,15 +6,9 @@ use proto::view;
 use serde_json::Value;
 
 use super::{
-    Backing, Builder, Column, Conversion, Create, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector,
-    Selectable, Settings, Storage, Subresource, Verbs,
+    Backing, Builder, Conversion, Create, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector, Selectable,
+    Settings, Storage, Subresource, Verbs,
 };
-
-/// The cells of an object.
-pub(crate) type Row = fn(&Endpoint, &Value, jiff::Timestamp) -> Vec<Value>;
-
-/// A table's columns as (name, type, priority).
-pub(crate) type Columns = &'static [(&'static str, &'static str, i32)];
 
 /// What the rows depend on.
 pub(crate) struct Environment<'a> {
@@ -118,11 +112,6 @@ impl Kind {
         self.store(change)
     }
 
-    /// Changes the endpoints so far in a way of their own.
-    pub(crate) fn endpoint(self, change: impl Fn(&mut Endpoint)) -> Self {
-        self.each(change)
-    }
-
     /// Selectable fields, each at the path of its name.
     pub(crate) fn selectable(self, fields: &[&'static str]) -> Self {
         self.store(|storage| storage.selectable.extend(fields.iter().map(|field| Selectable::path(field))))
@@ -141,30 +130,6 @@ impl Kind {
     /// The defaults that span fields.
     pub(crate) fn default(self, default: fn(&mut Value)) -> Self {
         self.each(|endpoint| endpoint.default = Some(default))
-    }
-
-    /// Table columns after `Name`, and the cells.
-    pub(crate) fn columns(self, columns: Columns, row: Row) -> Self {
-        self.each(|endpoint| {
-            endpoint.columns = std::iter::once(Column::of_name()).chain(made(columns)).collect();
-            endpoint.row = Some(row);
-        })
-    }
-
-    /// Table columns where `Name` is not the first, and the cells.
-    pub(crate) fn all_columns(self, columns: Columns, row: Row) -> Self {
-        self.each(|endpoint| {
-            endpoint.columns = made(columns)
-                .map(|column| {
-                    if column.name == "Name" {
-                        Column { priority: column.priority, ..Column::of_name() }
-                    } else {
-                        column
-                    }
-                })
-                .collect();
-            endpoint.row = Some(row);
-        })
     }
 
     /// A subresource.
@@ -233,7 +198,8 @@ impl Kind {
             storage.data = Some(enabled.settings.clone());
             builder.storage(storage);
         }
-        for endpoint in self.endpoints {
+        for mut endpoint in self.endpoints {
+            super::columns::set(&mut endpoint);
             if served(&endpoint) {
                 builder.endpoint(endpoint);
             } else if let Some((hub, stored)) = &needed {
@@ -244,10 +210,6 @@ impl Kind {
             }
         }
     }
-}
-
-fn made(columns: Columns) -> impl Iterator<Item = Column> {
-    columns.iter().map(|(name, kind, priority)| Column::new(name, kind, *priority, ""))
 }
 
 /// Moves fields between two names, for conversions: `(from, to)`.

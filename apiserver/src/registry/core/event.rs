@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::kind;
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
-use crate::registry::{Builder, Ctx, Endpoint, Hooks};
+use crate::registry::{Builder, Ctx, Hooks};
 
 const TTL: u64 = 3600;
 const MOST_TEXT: usize = 128;
@@ -43,13 +43,7 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             allow_create_on_update: true,
             ..Hooks::default()
         })
-        .endpoint(super::super::columns::events)
         .install(builder, enabled);
-}
-
-/// The columns of events, in either group's version.
-pub(crate) fn set_columns(endpoint: &mut Endpoint) {
-    super::super::columns::events(endpoint);
 }
 
 /// Only the newer group asks for all fields.
