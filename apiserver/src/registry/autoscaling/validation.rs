@@ -85,7 +85,7 @@ fn reference(reference: &View, version: Version, errors: &mut Errors) {
             each(&view, content::is_path_segment_name(view.str()), errors);
         }
     }
-    if !lenient && let Some(problem) = api_version_problem(reference) {
+    if let Some(problem) = version_problem(reference, version) {
         errors.push(reference.get("apiVersion").invalid_str(problem));
     }
 }

@@ -1,7 +1,7 @@
 //! Nodes.
 
 use proto::content;
-use proto::field::{Error, Errors, Path, quote};
+use proto::field::{Errors, Path, quote};
 use proto::view::{View, at, remove_at, set_at};
 use serde_json::Value;
 
