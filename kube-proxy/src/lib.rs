@@ -5,7 +5,10 @@
 //! `daemon` is the watches, ports and settings around it.
 
 pub mod conntrack;
+mod daemon;
 pub mod model;
 pub mod nft;
 pub mod proxy;
 pub mod rules;
+
+pub use daemon::SPEC;

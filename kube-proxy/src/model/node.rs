@@ -23,6 +23,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The networks of its pods.
     pub pod_cidrs: Vec<IpNet>,
+    /// May load balancers send it traffic? Not if it is on its way out.
+    pub eligible: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +42,7 @@ struct Metadata {
     uid: String,
     resource_version: String,
     labels: BTreeMap<String, String>,
+    deletion_timestamp: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,7 +50,17 @@ struct Metadata {
 struct Spec {
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
+    taints: Vec<Taint>,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Taint {
+    key: String,
+}
+
+/// Set by the cluster autoscaler on nodes it is about to remove.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -72,6 +85,8 @@ impl Node {
         Ok(Node {
             zone: metadata.labels.remove("topology.kubernetes.io/zone").unwrap_or_default(),
             addresses: addresses.filter_map(|a| a.address.parse().ok()).collect(),
+            eligible: metadata.deletion_timestamp.is_none()
+                && !spec.taints.iter().any(|t| t.key == TO_BE_DELETED),
             pod_cidrs: spec.pod_cidrs.iter().filter_map(|c| c.parse().ok()).collect(),
             name: metadata.name,
             uid: metadata.uid,
