@@ -4,6 +4,7 @@
 //! are only copied (pod templates) stay raw JSON.
 
 pub mod apps;
+pub mod batch;
 pub mod core;
 pub mod discovery;
 pub mod policy;
@@ -17,6 +18,7 @@ component_base::object!(
     apps::Deployment,
     apps::ReplicaSet,
     apps::StatefulSet,
+    batch::Job,
     core::ConfigMap,
     core::Lease,
     core::Metadata,

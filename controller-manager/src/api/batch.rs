@@ -1,0 +1,91 @@
+//! Views of the kinds of group `batch`.
+
+use proto::meta::ObjectMeta;
+use proto::time::Time;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Condition;
+use super::apps::LabelSelector;
+use crate::common::template::Template;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Job {
+    pub metadata: ObjectMeta,
+    pub spec: JobSpec,
+    pub status: JobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobSpec {
+    pub parallelism: Option<i32>,
+    pub completions: Option<i32>,
+    pub active_deadline_seconds: Option<i64>,
+    pub pod_failure_policy: Option<PodFailurePolicy>,
+    pub success_policy: Option<Value>,
+    pub backoff_limit: Option<i32>,
+    pub backoff_limit_per_index: Option<i32>,
+    pub selector: LabelSelector,
+    pub template: Template,
+    pub ttl_seconds_after_finished: Option<i64>,
+    pub completion_mode: String,
+    pub suspend: bool,
+    pub pod_replacement_policy: String,
+    pub managed_by: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodFailurePolicy {
+    pub rules: Vec<PodFailureRule>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodFailureRule {
+    pub action: String,
+    pub on_exit_codes: Option<ExitCodes>,
+    pub on_pod_conditions: Vec<PodConditionPattern>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ExitCodes {
+    pub container_name: Option<String>,
+    pub operator: String,
+    pub values: Vec<i32>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodConditionPattern {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub status: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobStatus {
+    pub conditions: Vec<Condition>,
+    pub start_time: Option<Time>,
+    pub completion_time: Option<Time>,
+    pub active: i32,
+    pub succeeded: i32,
+    pub failed: i32,
+    pub terminating: Option<i32>,
+    pub completed_indexes: String,
+    pub failed_indexes: Option<String>,
+    pub uncounted_terminated_pods: Uncounted,
+    pub ready: Option<i32>,
+}
+
+/// Pods that have ended, whose end is noted, and which aren't in the counts yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Uncounted {
+    pub succeeded: Vec<String>,
+    pub failed: Vec<String>,
+}
