@@ -34,6 +34,8 @@ fn mutate<'a>(local: &'a Arc<dyn Local>, review: &'a mut Review) -> Outcome<'a> 
         }
         let account = account_of(local, review).await?;
         let pod = &mut review.object;
+        // The field's former name is still served beside it.
+        pod["spec"]["serviceAccount"] = pod["spec"]["serviceAccountName"].clone();
         if should_mount_token(&account, pod) {
             mount_token(pod, &random_suffix());
         }
@@ -239,7 +241,10 @@ mod tests {
     #[tokio::test]
     async fn a_pod_gets_its_account_token_and_pull_secrets() {
         let spec = create(json!({ "imagePullSecrets": [{ "name": "pull" }] }), containers()).await.unwrap();
-        assert_eq!(spec["serviceAccountName"], "default");
+        assert_eq!(
+            (&spec["serviceAccountName"], &spec["serviceAccount"]),
+            (&json!("default"), &json!("default"))
+        );
         assert_eq!(spec["imagePullSecrets"], json!([{ "name": "pull" }]));
         let volume = &spec["volumes"][0];
         assert!(

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +38,15 @@ pub enum Error {
     Generate(String),
 }
 
-/// Takes any client certificate whose key the client has.
+/// Takes any client certificate whose key the client has. Signatures are checked with the certificate's key alone, so that
+/// certificates of X.509 v1, which many make by hand, are taken as well.
 #[derive(Debug)]
 struct AnyClient(WebPkiSupportedAlgorithms);
+
+fn parsed<'a>(cert: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, rustls::Error> {
+    let malformed = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+    X509Certificate::from_der(cert).map(|(_, cert)| cert).map_err(malformed)
+}
 
 impl ClientCertVerifier for AnyClient {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -64,8 +71,15 @@ impl ClientCertVerifier for AnyClient {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0)
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let cert = parsed(cert)?;
+        let key = &cert.public_key().subject_public_key.data;
+        let known = self.0.mapping.iter().find(|(scheme, _)| *scheme == dss.scheme);
+        let mut algorithms = known.into_iter().flat_map(|(_, algorithms)| algorithms.iter());
+        match algorithms.any(|algorithm| algorithm.verify_signature(key, message, dss.signature()).is_ok()) {
+            true => Ok(HandshakeSignatureValid::assertion()),
+            false => Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature)),
+        }
     }
 
     fn verify_tls13_signature(
@@ -73,8 +87,10 @@ impl ClientCertVerifier for AnyClient {
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0)
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let cert = parsed(cert)?;
+        let key = SubjectPublicKeyInfoDer::from(cert.public_key().raw);
+        verify_tls13_signature_with_raw_key(message, &key, dss, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

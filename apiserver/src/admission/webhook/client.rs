@@ -155,8 +155,9 @@ async fn destination(local: &Arc<dyn Local>, webhook: &Webhook) -> Result<Destin
             let host = format!("{name}.{namespace}.svc");
             let slash = if path.starts_with('/') { "" } else { "/" };
             let uri = format!("https://{host}:{port}{slash}{path}?{query}");
-            let uri = uri.parse().map_err(|_| format!("invalid path {path}"))?;
-            let dial = service_address(local, namespace, name, *port).await?;
+            let uri: Uri = uri.parse().map_err(|_| format!("invalid path {path}"))?;
+            let dial = service_address(local, namespace, name, *port).await;
+            let dial = dial.map_err(|error| format!("Post \"{uri}\": {error}"))?;
             Ok(Destination { host, port: *port, dial: Some(dial), uri })
         }
     }
