@@ -54,7 +54,11 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     registry::install(&mut rows, &enabled, settings.clone());
     auth::review::install(&mut rows);
     let etcd = Etcd::connect(&options.etcd).await.context("connecting to etcd")?;
-    let config = Config { etcd_prefix: options.etcd_prefix.clone(), media: options.media };
+    let config = Config {
+        etcd_prefix: options.etcd_prefix.clone(),
+        media: options.media,
+        event_ttl: options.event_ttl.as_secs(),
+    };
     let (engine, work) = Engine::new(config, Shared::new(rows.build()), etcd.clone());
     spawn(&tasks, "etcd watch", engine.clone().run(work));
     spawn(&tasks, "etcd compaction", compact::run(etcd.clone(), options.compaction));

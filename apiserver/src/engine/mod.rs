@@ -41,6 +41,8 @@ pub struct Config {
     pub etcd_prefix: String,
     /// --storage-media-type
     pub media: Media,
+    /// --event-ttl in seconds.
+    pub event_ttl: u64,
 }
 
 /// All resources.
@@ -112,6 +114,7 @@ impl Engine {
             feed: self.feed.clone(),
             freshness: self.freshness.clone(),
             leases: self.leases.clone(),
+            event_ttl: self.config.event_ttl,
         };
         self.stores.write().insert(name, Arc::new(store));
     }

@@ -26,6 +26,7 @@ pub struct Store {
     pub(super) feed: Arc<Feed>,
     pub(super) freshness: Arc<Freshness>,
     pub(super) leases: Arc<Leases>,
+    pub(super) event_ttl: u64,
 }
 
 impl Store {
@@ -93,7 +94,9 @@ impl Store {
     /// The lease for an object about to be written.
     pub(super) async fn lease_for(&self, object: &Value) -> Result<i64, Status> {
         let Some(ttl) = self.codec.storage.ttl else { return Ok(0) };
-        self.leases.lease_for(ttl(object)).await.map_err(unavailable)
+        let events = self.group().is_empty() && self.resource() == "events";
+        let seconds = if events { self.event_ttl } else { ttl(object) };
+        self.leases.lease_for(seconds).await.map_err(unavailable)
     }
 
     /// Bytes to store.

@@ -28,7 +28,8 @@ static GENERIC: Group = Group {
             Duration,
             "0s",
             "Time from the start in which /livez tolerates hooks under way.",
-        ),
+        )
+        .no_effect("/livez tells what it knows from the start"),
         Flag::new("max-mutating-requests-inflight", Int, "200", "Limit of writes under way; 0 is none."),
         Flag::new("max-requests-inflight", Int, "400", "Limit of reads under way; 0 is none."),
         Flag::new("min-request-timeout", Int, "1800", "Seconds a watch lasts at least."),
@@ -67,8 +68,10 @@ static GENERIC: Group = Group {
             Duration,
             "1m0s",
             "Time the storage has to become ready.",
-        ),
-        Flag::new("strict-transport-security-directives", List, "", "Directives of the HSTS header."),
+        )
+        .no_effect("requests wait until the storage is ready"),
+        Flag::new("strict-transport-security-directives", List, "", "Directives of the HSTS header.")
+            .refused("the HSTS header is not sent"),
     ],
 };
 
@@ -103,7 +106,8 @@ static ETCD: Group = Group {
         Flag::new("etcd-healthcheck-timeout", Duration, "2s", "Time the health check of etcd has."),
         Flag::new("etcd-keyfile", String, "", "Key of --etcd-certfile."),
         Flag::new("etcd-prefix", String, "/registry", "Prefix of all keys in etcd."),
-        Flag::new("etcd-readycheck-timeout", Duration, "2s", "Time the readiness check of etcd has."),
+        Flag::new("etcd-readycheck-timeout", Duration, "2s", "Time the readiness check of etcd has.")
+            .no_effect("--etcd-healthcheck-timeout holds for both checks"),
         Flag::new("etcd-servers", List, "", "URLs of etcd."),
         Flag::new("etcd-servers-overrides", List, "", "URLs of etcd for single resources.")
             .refused("all resources live in one etcd"),
@@ -319,11 +323,12 @@ static ADMISSION: Group = Group {
     title: "Admission",
     flags: &[
         Flag::new("admission-control", List, "", "All plugins that run.")
+            .refused("use --enable-admission-plugins and --disable-admission-plugins")
             .deprecated("Use --enable-admission-plugins or --disable-admission-plugins instead. Will be removed in a future version."),
         Flag::new("admission-control-config-file", String, "", "File with configurations of plugins.")
             .refused("plugins run with their defaults"),
-        Flag::new("default-not-ready-toleration-seconds", Int, "300", "Seconds pods tolerate notReady nodes."),
-        Flag::new("default-unreachable-toleration-seconds", Int, "300", "Seconds pods tolerate unreachable nodes."),
+        Flag::new("default-not-ready-toleration-seconds", Int, "300", "Seconds pods tolerate notReady nodes.").refused("pods tolerate for 300 seconds"),
+        Flag::new("default-unreachable-toleration-seconds", Int, "300", "Seconds pods tolerate unreachable nodes.").refused("pods tolerate for 300 seconds"),
         Flag::new("disable-admission-plugins", List, "", "Plugins that run by default and should not."),
         Flag::new("enable-admission-plugins", List, "", "Plugins that run besides the default ones."),
     ],
@@ -348,7 +353,8 @@ static MISC: Group = Group {
             .no_effect(NO_COORDINATION),
         Flag::new("coordinated-leadership-retry-period", Duration, "2s", "Retry period of assigned leases.")
             .no_effect(NO_COORDINATION),
-        Flag::new("enable-aggregator-routing", Bool, "false", "Reach aggregated servers by their endpoints."),
+        Flag::new("enable-aggregator-routing", Bool, "false", "Reach aggregated servers by their endpoints.")
+            .refused("other servers are not aggregated"),
         Flag::new("enable-logs-handler", Bool, "false", "Serve /logs.")
             .refused("files of the host are not served"),
         Flag::new(
@@ -367,7 +373,8 @@ static MISC: Group = Group {
             "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
             "Kinds of node addresses for kubelets, best first.",
         ),
-        Flag::new("kubelet-timeout", Duration, "5s", "Time requests to kubelets have."),
+        Flag::new("kubelet-timeout", Duration, "5s", "Time requests to kubelets have.")
+            .no_effect("streams to kubelets last as long as their clients"),
         Flag::new("kubernetes-service-node-port", Int, "0", "Node port of the service kubernetes; 0: none."),
         Flag::new("max-connection-bytes-per-sec", Int, "0", "Limit of a user's stream; 0: none.")
             .refused("streams are not throttled"),
@@ -380,8 +387,10 @@ static MISC: Group = Group {
             String,
             "",
             "Client certificate for aggregated servers and webhooks.",
-        ),
-        Flag::new("proxy-client-key-file", String, "", "Key of --proxy-client-cert-file."),
+        )
+        .no_effect("other servers are not aggregated"),
+        Flag::new("proxy-client-key-file", String, "", "Key of --proxy-client-cert-file.")
+            .no_effect("other servers are not aggregated"),
         Flag::new("service-account-signing-endpoint", String, "", "Socket of an external signer.")
             .refused("tokens are signed with --service-account-signing-key-file"),
         Flag::new(

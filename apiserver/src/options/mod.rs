@@ -64,8 +64,6 @@ pub struct Options {
     pub min_watch: Duration,
     /// --shutdown-delay-duration
     pub shutdown_delay: Duration,
-    /// --livez-grace-period
-    pub livez_grace: Duration,
     /// Authentication and authorization.
     pub auth: AuthOptions,
     /// Admission plugins.
@@ -86,8 +84,6 @@ pub struct Options {
     pub kubelet: KubeletOptions,
     /// --allow-privileged
     pub allow_privileged: bool,
-    /// Client certificate and key for aggregated servers and webhooks.
-    pub proxy_client: Option<(PathBuf, PathBuf)>,
 }
 
 impl Options {
@@ -157,7 +153,6 @@ impl Options {
             timeout: seconds(flags, "request-timeout"),
             min_watch: Duration::from_secs(u64::try_from(flags.int("min-request-timeout")).unwrap_or(1800)),
             shutdown_delay: seconds(flags, "shutdown-delay-duration"),
-            livez_grace: seconds(flags, "livez-grace-period"),
             admission: AdmissionOptions {
                 enable: flags.list("enable-admission-plugins").to_vec(),
                 disable: flags.list("disable-admission-plugins").to_vec(),
@@ -183,7 +178,6 @@ impl Options {
                 address_types: flags.list("kubelet-preferred-address-types").to_vec(),
             },
             allow_privileged: flags.bool("allow-privileged"),
-            proxy_client: pair("proxy-client-cert-file", "proxy-client-key-file")?,
         })
     }
 }

@@ -1,0 +1,207 @@
+//! An API server in this process over an etcd of its own.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use component_base::daemon::Context;
+use component_base::tasks::Tasks;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// The server, its etcd and an administrator's client.
+pub struct Server {
+    port: u16,
+    tls: TlsConnector,
+    pub etcd: apiserver::storage::etcd::Etcd,
+    tasks: Tasks,
+    child: Child,
+    directory: PathBuf,
+}
+
+fn tools() -> PathBuf {
+    std::env::var_os("KEELSON_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools"), PathBuf::from)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
+}
+
+impl Server {
+    /// Starts both and waits until the server is ready; `None` where there is no etcd to start.
+    pub async fn start() -> Option<Self> {
+        let program = tools().join("bin/etcd");
+        if !program.exists() {
+            eprintln!("skipped: no {}", program.display());
+            return None;
+        }
+        let directory = std::env::temp_dir().join(format!("keelson-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let (client_port, peer_port, port) = (free_port(), free_port(), free_port());
+        let (client_url, peer_url) =
+            (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+        let child = Command::new(program)
+            .arg("--data-dir")
+            .arg(directory.join("etcd"))
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .arg("--initial-cluster")
+            .arg(format!("default={peer_url}"))
+            .arg("--unsafe-no-fsync")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd starts");
+        let file = |name: &str, text: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).expect("a file");
+            path.display().to_string()
+        };
+        let tokens = file("tokens.csv", "secret,admin,1,system:masters\n");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let signing = file("sa.key", &key.serialize_pem());
+        let args = [
+            format!("--etcd-servers={client_url}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--cert-dir={}", directory.display()),
+            format!("--token-auth-file={tokens}"),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={signing}"),
+            format!("--service-account-signing-key-file={signing}"),
+            "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
+            "--authorization-mode=RBAC".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+        ];
+        let flags =
+            component_base::flags::parse("kube-apiserver", "", apiserver::options::flags::GROUPS, &args)
+                .expect("flags");
+        let tasks = Tasks::new();
+        apiserver::run::run(Context { flags: Arc::new(flags), tasks: tasks.clone() }).await.expect("runs");
+        let servers = apiserver::storage::etcd::Servers { urls: vec![client_url], ..Default::default() };
+        let etcd = apiserver::storage::etcd::Etcd::connect(&servers).await.expect("a client of etcd");
+        let server = Server { port, tls: connector(), etcd, tasks, child, directory };
+        let ready = async {
+            while server.text(Method::GET, "/readyz", "").await.0 != StatusCode::OK {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ready).await.expect("becomes ready");
+        Some(server)
+    }
+
+    /// Sends a request: the status and the text of the answer.
+    pub async fn text(&self, method: Method, path: &str, body: &str) -> (StatusCode, String) {
+        let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        self.send(method, path, kind, body).await
+    }
+
+    /// Sends a body of some type.
+    pub async fn send(&self, method: Method, path: &str, kind: &str, body: &str) -> (StatusCode, String) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("authorization", "Bearer secret")
+            .header("content-type", kind)
+            .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
+            .expect("a request");
+        self.exchange(request).await.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, String::new()))
+    }
+
+    /// One request on a connection of its own.
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, String)> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let name = ServerName::try_from("localhost").ok()?;
+        let stream = self.tls.connect(name, stream).await.ok()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.ok()?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.ok()?.to_bytes();
+        Some((status, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Sends JSON and reads JSON.
+    pub async fn json(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let (status, answer) = self.text(method, path, &text).await;
+        (status.as_u16(), serde_json::from_str(&answer).unwrap_or(Value::Null))
+    }
+
+    /// Ends both.
+    pub async fn stop(mut self) {
+        self.tasks.stop();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Takes the self-signed certificate of a server that this process started.
+#[derive(Debug)]
+struct Trusting;
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn connector() -> TlsConnector {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting))
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
