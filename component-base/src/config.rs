@@ -124,8 +124,9 @@ mod tests {
             error,
             "failed to load config file \"x.yaml\": strict decoding error: unknown field \"bindAdress\""
         );
-        let error =
-            parse::<Config>(Path::new("x.yaml"), "kind: Other\napiVersion: v1", KINDS).unwrap_err().to_string();
+        let error = parse::<Config>(Path::new("x.yaml"), "kind: Other\napiVersion: v1", KINDS)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "failed to load config file \"x.yaml\": no kind \"Other\" is registered for version \"v1\""

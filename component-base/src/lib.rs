@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod events;
+pub mod features;
 pub mod flags;
 pub mod health;
 pub mod leader;
