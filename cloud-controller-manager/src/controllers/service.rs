@@ -107,51 +107,51 @@ impl Controller {
         Ok(())
     }
 
-    async fn clean_up(&self, service: &Arc<Service>) -> anyhow::Result<()> {
+    async fn clean_up(&self, seen: &Arc<Service>) -> anyhow::Result<()> {
         let Some(balancers) = self.context.cloud.load_balancers() else { return Ok(()) };
-        self.tell(service, EventType::Normal, "DeletingLoadBalancer", "Deleting load balancer");
-        balancers.delete(service).await.map_err(|e| e.context("failed to delete load balancer"))?;
+        // Each step changes the object, so what the watch has shown may be what was already cleaned up.
+        let Some(service) = self.read(seen).await?.filter(Service::needs_cleanup) else { return Ok(()) };
+        self.tell(&service, EventType::Normal, "DeletingLoadBalancer", "Deleting load balancer");
+        balancers.delete(&service).await.map_err(|e| e.context("failed to delete load balancer"))?;
         if !service.status.load_balancer.ingress.is_empty() && !service.metadata.is_being_deleted() {
-            self.set_status(service, &[]).await?;
+            self.set_status(&service, &[]).await?;
         }
-        // The steps before have changed the object's revision, so the finalizer goes by place and value.
-        if let Some(at) = service.metadata.finalizers.iter().position(|finalizer| finalizer == FINALIZER) {
-            let path = format!("/metadata/finalizers/{at}");
-            let patch = json!([
-                { "op": "test", "path": "/metadata/uid", "value": service.metadata.uid },
-                { "op": "test", "path": path, "value": FINALIZER },
-                { "op": "remove", "path": path },
-            ]);
-            self.patch(service, "", Patch::Json, &patch).await?;
-        }
-        self.tell(service, EventType::Normal, "DeletedLoadBalancer", "Deleted load balancer");
+        let Some(service) = self.read(seen).await? else { return Ok(()) };
+        let rest: Vec<&String> =
+            service.metadata.finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
+        self.set_finalizers(&service, json!(rest)).await?;
+        self.tell(&service, EventType::Normal, "DeletedLoadBalancer", "Deleted load balancer");
         Ok(())
+    }
+
+    /// The same service as it is now; none if it is gone.
+    async fn read(&self, seen: &Service) -> anyhow::Result<Option<Service>> {
+        let meta = &seen.metadata;
+        match self.context.client.get::<Service>(&SERVICES, &meta.namespace, &meta.name).await {
+            Ok(service) => Ok(Some(service).filter(|service| service.metadata.uid == meta.uid)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn set_finalizers(&self, service: &Service, finalizers: Value) -> anyhow::Result<()> {
         let mut metadata = unchanged(&service.metadata);
         metadata["finalizers"] = finalizers;
-        self.patch(service, "", Patch::Merge, &json!({ "metadata": metadata })).await
+        self.patch(service, "", &json!({ "metadata": metadata })).await
     }
 
     async fn set_status(&self, service: &Service, ingress: &[Ingress]) -> anyhow::Result<()> {
         let patch = json!({ "metadata": { "uid": service.metadata.uid }, "status": { "loadBalancer": { "ingress": ingress } } });
-        self.patch(service, "status", Patch::Merge, &patch).await
+        self.patch(service, "status", &patch).await
     }
 
-    async fn patch(
-        &self,
-        service: &Service,
-        sub: &'static str,
-        kind: Patch<'_>,
-        patch: &Value,
-    ) -> anyhow::Result<()> {
+    async fn patch(&self, service: &Service, sub: &'static str, patch: &Value) -> anyhow::Result<()> {
         let meta = &service.metadata;
         let resource = SERVICES.sub(sub);
         match self
             .context
             .client
-            .patch::<IgnoredAny>(&resource, &meta.namespace, &meta.name, kind, patch)
+            .patch::<IgnoredAny>(&resource, &meta.namespace, &meta.name, Patch::Merge, patch)
             .await
         {
             Err(error) if !error.is_not_found() => Err(error.into()),
