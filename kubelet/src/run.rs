@@ -1,5 +1,6 @@
 //! Puts the kubelet together and starts its tasks.
 
+use crate::certificates;
 use crate::cgroups::{Hierarchy, PodGroups};
 use crate::config::{self, KubeletConfiguration};
 use crate::container::env::Service;
@@ -90,7 +91,9 @@ async fn start(context: Context) -> anyhow::Result<()> {
     let client = match flags.non_empty("kubeconfig") {
         None => None,
         Some(path) => {
-            crate::certificates::bootstrap(&flags, &settings, path).await?;
+            let first = flags.str("bootstrap-kubeconfig");
+            let directory = certificate_directory(&flags, &settings.root);
+            certificates::bootstrap(path, first, &directory, &settings.node).await?;
             let limit = (settings.config.kube_api_qps, settings.config.kube_api_burst);
             let config = Config::load(path, "")?.with_component("kubelet").with_limit(limit.0, limit.1);
             Some(Client::new(config)?)
@@ -173,6 +176,20 @@ async fn start(context: Context) -> anyhow::Result<()> {
         tasks.spawn("node status", keeper.clone().run());
         tasks.spawn("node lease", keeper.keep_lease());
         let statuses = kubelet.statuses.clone();
+        let directory = certificate_directory(&flags, &kubelet.settings.root);
+        let issued = certificates::Store::new(&directory, certificates::CLIENT).current().exists();
+        if kubelet.settings.config.rotate_certificates && issued {
+            let (client, node) = (client.clone(), kubelet.settings.node.clone());
+            tasks.spawn("client certificate", certificates::rotate_client(client, directory.clone(), node));
+        }
+        if kubelet.settings.config.server_tls_bootstrap {
+            let (client, node) = (client.clone(), kubelet.settings.node.clone());
+            let names = vec![node.clone()];
+            tasks.spawn(
+                "serving certificate",
+                certificates::keep_server(client, directory, node, names, host_ips),
+            );
+        }
         tasks.spawn("pod statuses", statuses.run(client.clone(), kubelet.pods.clone()));
         start_api_pods(&tasks, &kubelet, informers, &mirrors, synced.clone());
         sources::mirror::run(&tasks, &kubelet, client.clone(), &mirrors);
@@ -213,6 +230,11 @@ async fn start(context: Context) -> anyhow::Result<()> {
     tasks.spawn("log rotation", crate::logs::keeper::run(kubelet.clone()));
     tasks.spawn("evictions", crate::eviction::run(kubelet.clone(), pressure, node_changed));
     crate::server::start(&tasks, &flags, kubelet).await
+}
+
+/// Where certificates are kept: beside the other files of the kubelet unless a flag says otherwise.
+pub fn certificate_directory(flags: &Parsed, root: &Path) -> PathBuf {
+    if flags.is_set("cert-dir") { PathBuf::from(flags.str("cert-dir")) } else { root.join("pki") }
 }
 
 /// Wakes workers for what the runtime tells.

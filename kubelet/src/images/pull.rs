@@ -211,7 +211,7 @@ impl Puller {
     }
 
     fn event(&self, place: &Place<'_>, kind: component_base::events::EventType, reason: &str, message: &str) {
-        self.events.container(place.pod, (place.list, place.name), "", kind, reason, message);
+        self.events.start_failure(place.pod, (place.list, place.name), "", kind, reason, message);
     }
 
     /// Forgets a pod.

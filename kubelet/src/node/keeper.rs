@@ -356,11 +356,12 @@ impl Keeper {
         let seconds = self.config().node_lease_duration_seconds;
         let every = Duration::from_secs(seconds.max(4).unsigned_abs()) / 4;
         let client = self.client.named("lease").with_timeout(every);
+        let mut last = None;
         loop {
-            if let Err(e) = self.renew(&client, NAMESPACE, seconds).await {
+            if let Err(e) = self.renew(&client, NAMESPACE, seconds, &mut last).await {
                 tracing::error!(error = %e, "Failed to update lease");
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                if let Err(e) = self.renew(&client, NAMESPACE, seconds).await {
+                if let Err(e) = self.renew(&client, NAMESPACE, seconds, &mut last).await {
                     tracing::error!(error = %e, "Failed to update lease");
                 }
             }
@@ -368,16 +369,26 @@ impl Keeper {
         }
     }
 
-    async fn renew(&self, client: &Client, namespace: &str, seconds: i64) -> Result<(), Error> {
+    /// Renews the lease as it was last written; after a failure, as the API has it.
+    async fn renew(
+        &self,
+        client: &Client,
+        namespace: &str,
+        seconds: i64,
+        last: &mut Option<Value>,
+    ) -> Result<(), Error> {
         let name = &self.options.name;
         let renewed = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-        let mut lease: Value = match client.get(&LEASES, namespace, name).await {
-            Ok(lease) => lease,
-            Err(e) if e.is_not_found() => json!({
-                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-                "metadata": { "name": name, "namespace": namespace },
-            }),
-            Err(e) => return Err(e),
+        let mut lease: Value = match last.take() {
+            Some(lease) => lease,
+            None => match client.get(&LEASES, namespace, name).await {
+                Ok(lease) => lease,
+                Err(e) if e.is_not_found() => json!({
+                    "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                    "metadata": { "name": name, "namespace": namespace },
+                }),
+                Err(e) => return Err(e),
+            },
         };
         lease["spec"]["holderIdentity"] = json!(name);
         lease["spec"]["leaseDurationSeconds"] = json!(seconds);
@@ -388,10 +399,13 @@ impl Keeper {
             lease["metadata"]["ownerReferences"] =
                 json!([{ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid }]);
         }
-        if lease["metadata"]["resourceVersion"].is_null() {
-            return client.create::<serde::de::IgnoredAny>(&LEASES, namespace, &lease).await.map(drop);
-        }
-        client.update::<serde::de::IgnoredAny>(&LEASES, namespace, name, &lease).await.map(drop)
+        let written = if lease["metadata"]["resourceVersion"].is_null() {
+            client.create::<Value>(&LEASES, namespace, &lease).await?
+        } else {
+            client.update::<Value>(&LEASES, namespace, name, &lease).await?
+        };
+        *last = Some(written);
+        Ok(())
     }
 }
 

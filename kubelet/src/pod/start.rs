@@ -113,7 +113,7 @@ impl Kubelet {
         let place = (list, container.name.as_str());
         let text =
             format!("Back-off restarting failed container {} in pod {}", container.name, pod.display());
-        self.events.container(pod, place, "", Warning, "BackOff", text);
+        self.events.start_failure(pod, place, "", Warning, "BackOff", text);
         let wait = proto::time::Duration::from(wait);
         let message =
             format!("back-off {wait} restarting failed container={} pod={}", container.name, pod.display());
@@ -133,7 +133,7 @@ impl Kubelet {
         self.crash_wait(pod, list, container, observed)?;
         let place = (list, container.name.as_str());
         let warn = |id: &str, message: &str| {
-            self.events.container(pod, place, id, Warning, "Failed", format!("Error: {message}"));
+            self.events.start_failure(pod, place, id, Warning, "Failed", format!("Error: {message}"));
         };
         let image = self
             .puller

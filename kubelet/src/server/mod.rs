@@ -5,7 +5,9 @@ mod pods;
 mod query;
 mod stream;
 
+use crate::certificates;
 use crate::kubelet::Kubelet;
+use crate::run::certificate_directory;
 use component_base::flags::Parsed;
 use component_base::health::Health;
 use component_base::serving::ClientCa;
@@ -31,6 +33,10 @@ pub async fn start(tasks: &Tasks, flags: &Parsed, kubelet: Arc<Kubelet>) -> anyh
     if !config.enable_server {
         return Ok(());
     }
+    let directory = certificate_directory(flags, &kubelet.settings.root);
+    let issued = certificates::Store::new(&directory, certificates::SERVER).current();
+    let bootstrapped =
+        config.server_tls_bootstrap && config.tls_cert_file.is_empty() && kubelet.client.is_some();
     let certificate = (!config.tls_cert_file.is_empty())
         .then(|| (PathBuf::from(&config.tls_cert_file), PathBuf::from(&config.tls_private_key_file)));
     let options = Options {
@@ -38,7 +44,7 @@ pub async fn start(tasks: &Tasks, flags: &Parsed, kubelet: Arc<Kubelet>) -> anyh
         port: config.port,
         tls: TlsOptions {
             certificate,
-            keep: Some((PathBuf::from(flags.str("cert-dir")), "kubelet".into())),
+            keep: Some((directory, "kubelet".into())),
             sni: Vec::new(),
             cipher_suites: config.tls_cipher_suites.clone(),
             min_version: config.tls_min_version.clone(),
@@ -48,7 +54,19 @@ pub async fn start(tasks: &Tasks, flags: &Parsed, kubelet: Arc<Kubelet>) -> anyh
         http1_only: true,
         max_streams: 250,
     };
-    serve_secure(tasks, options, delegated(&kubelet)?, router(&kubelet, &health))?;
+    let (delegated, router) = (delegated(&kubelet)?, router(&kubelet, &health));
+    if !bootstrapped {
+        serve_secure(tasks, options, delegated, router)?;
+        return Ok(());
+    }
+    // Someone must approve the certificate first, and the node must be there for that.
+    let inner = tasks.clone();
+    tasks.spawn("API server", async move {
+        certificates::wait_for(&issued).await;
+        let tls = TlsOptions { certificate: Some((issued.clone(), issued)), ..options.tls.clone() };
+        serve_secure(&inner, Options { tls, ..options }, delegated, router)?;
+        Ok(())
+    });
     Ok(())
 }
 

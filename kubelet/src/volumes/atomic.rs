@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 const DATA: &str = "..data";
 const NEW_DATA: &str = "..data_tmp";
 
-/// Makes `dir` hold exactly `files`. Writes nothing if it does already. `apply` sets the owner of the
-/// new files before they become visible.
+/// Makes `dir` hold exactly `files`. Writes nothing if it does already. `apply` sets the owner of
+/// all below it before the new files become visible.
 pub(super) fn write(
     dir: &Path,
     files: &Files,
     sys: &SharedSys,
-    apply: impl Fn(&Path) -> Result<(), String>,
+    apply: impl Fn() -> Result<(), String>,
 ) -> io::Result<()> {
     let data = dir.join(DATA);
     let old = fs::read_link(&data).ok().map(|target| dir.join(target));
@@ -45,7 +45,7 @@ pub(super) fn write(
                 sys.chown(&target, Some(uid), None)?;
             }
         }
-        apply(&fresh).map_err(io::Error::other)?;
+        apply().map_err(io::Error::other)?;
         let name = fresh.file_name().unwrap_or_default().to_os_string();
         let new = dir.join(NEW_DATA);
         remove_if_there(&new)?;

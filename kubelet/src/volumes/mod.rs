@@ -192,7 +192,7 @@ fn setup(pod: &Pod, declared: &Volume, inputs: &Inputs<'_>) -> Result<(), String
                 // What may be secret isn't written to a disk.
                 directory::memory(&dir, "", inputs.sys)?;
             }
-            let apply = |below: &Path| owner.apply(below, true, inputs.sys);
+            let apply = || owner.apply(&dir, true, inputs.sys);
             atomic::write(&dir, &files, inputs.sys, apply).map_err(|e| e.to_string())
         }
         Kind::Image => Ok(()),
