@@ -149,7 +149,7 @@ impl Puller {
         drop(permit);
         let result = match pulled {
             Ok(()) => self.inspect(spec).await.map_err(|e| rpc_text(&e)),
-            Err(e) => Err(rpc_text(&e)),
+            Err(e) => Err(pull_text(&e)),
         };
         match result {
             Ok(Some(present)) => {
@@ -229,6 +229,11 @@ struct Place<'a> {
 
 fn failure(reason: &str, message: String) -> Failure {
     Failure { reason: Reason { reason: reason.into(), message }, retry_at: None }
+}
+
+/// A failed pull: where the code says nothing, the message alone.
+fn pull_text(status: &tonic::Status) -> String {
+    if status.code() == tonic::Code::Unknown { status.message().to_string() } else { rpc_text(status) }
 }
 
 /// A failed call, as Go's library prints it.

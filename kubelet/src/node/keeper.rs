@@ -294,7 +294,11 @@ impl Keeper {
             allocatable: &self.allocatable,
             addresses,
             images: self.images().await,
-            runtime_version: format!("{}://{}", features.runtime_name, features.runtime_version),
+            runtime_version: format!(
+                "{}://{}",
+                features.runtime_name,
+                status::plain_version(&features.runtime_version)
+            ),
             handlers: &features.handlers,
             supplemental_groups_policy: Some(features.supplemental_groups_policy),
             port: i32::from(self.config().port),

@@ -132,8 +132,9 @@ pub fn hard_thresholds(config: &KubeletConfiguration) -> BTreeMap<String, String
 pub fn threshold(text: &str, whole: i64) -> Option<i64> {
     match text.strip_suffix('%') {
         Some(percent) => {
-            let share: f64 = percent.parse().ok()?;
-            Some((whole as f64 * share / 100.0) as i64)
+            // Single precision, as upstream computes it: nodes must not differ by who measures.
+            let share = percent.parse::<f32>().ok()? / 100.0;
+            Some((whole as f64 * f64::from(share)) as i64)
         }
         None => Some(Quantity::parse(text).ok()?.value()),
     }
@@ -208,7 +209,7 @@ mod tests {
         let left = allocatable(&capacity, &config, false).unwrap();
         assert_eq!(left["cpu"].to_string(), "3500m");
         assert_eq!(left["memory"].to_string(), "8092Mi");
-        assert_eq!(left["ephemeral-storage"].to_string(), "96636764160");
+        assert_eq!(left["ephemeral-storage"].to_string(), "96636763999");
         config.system_reserved.insert("cpu".into(), "4".into());
         assert!(allocatable(&capacity, &config, false).is_err());
     }

@@ -50,6 +50,16 @@ pub struct Inputs<'a> {
     pub now: Time,
 }
 
+/// Features a pod may need that not every kubelet of this version has.
+const DECLARED: &[&str] = &["RestartAllContainersOnContainerExits"];
+
+/// The numbers a version begins with: `1.7.24` of `v1.7.24~ds1`.
+pub fn plain_version(version: &str) -> &str {
+    let bare = version.trim().trim_start_matches('v');
+    let end = bare.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(bare.len());
+    bare.get(..end).unwrap_or(bare).trim_end_matches('.')
+}
+
 /// Computes the status from the one before.
 pub fn generate(old: &NodeStatus, inputs: &Inputs<'_>) -> NodeStatus {
     let machine = inputs.machine;
@@ -82,6 +92,7 @@ pub fn generate(old: &NodeStatus, inputs: &Inputs<'_>) -> NodeStatus {
     let handlers: Vec<_> = inputs.handlers.iter().map(handler).collect();
     status.runtime_handlers = (!handlers.is_empty()).then_some(handlers);
     status.conditions = Some(conditions(old, inputs));
+    status.declared_features = Some(DECLARED.iter().map(|f| f.to_string()).collect());
     status
 }
 

@@ -316,13 +316,17 @@ impl Kubelet {
                     true
                 }
                 Err(e) => {
-                    tracing::error!(
-                        pod = pod.key(),
-                        container = name,
-                        reason = e.reason.reason,
-                        error = e.reason.message,
-                        "Container start failed"
-                    );
+                    // What failed the same way before was told before.
+                    if reasons.get(name) != Some(&e.reason) {
+                        let (reason, error) = (&e.reason.reason, &e.reason.message);
+                        tracing::error!(
+                            pod = pod.key(),
+                            container = name,
+                            reason,
+                            error,
+                            "Container start failed"
+                        );
+                    }
                     let sooner = match (failure, e.retry_at) {
                         (Some(Some(a)), Some(b)) => Some(a.min(b)),
                         (Some(a), b) => a.or(b),

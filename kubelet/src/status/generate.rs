@@ -8,7 +8,7 @@ use crate::api::{
 use crate::pod::restart::{could_restart_all, restarts_all};
 use crate::resources;
 use crate::runtime::{Observed, State};
-use k8s_openapi::api::core::v1::{HostIP, PodIP};
+use k8s_openapi::api::core::v1::{HostIP, PodIP, ResourceRequirements};
 
 /// What a status depends on.
 pub struct Inputs<'a> {
@@ -60,7 +60,8 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
         ..Default::default()
     };
     let ips = sort_ips(&inputs.observed.ips, inputs.host_ips);
-    set_ips(&mut status, pod, &ips, old, inputs.host_ips);
+    let over = inputs.terminal || pod.is_terminal();
+    set_ips(&mut status, pod, &ips, old, inputs.host_ips, over);
     set_phase(&mut status, inputs, &init, &regular);
     add_probed(pod, inputs.probed, &mut regular, &mut init);
 
@@ -86,6 +87,12 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
         let requests = resources::pod_requests(pod);
         (!requests.is_empty()).then(|| resources::print(&requests))
     };
+    let some_list = |list: resources::List| (!list.is_empty()).then(|| resources::print(&list));
+    status.resources = Some(ResourceRequirements {
+        requests: some_list(resources::pod_requests(pod)),
+        limits: some_list(resources::pod_limits(pod)),
+        ..ResourceRequirements::default()
+    });
     status
 }
 
@@ -164,7 +171,14 @@ fn add_probed(
     }
 }
 
-fn set_ips(status: &mut PodStatus, pod: &Pod, ips: &[String], old: &PodStatus, host_ips: &[String]) {
+fn set_ips(
+    status: &mut PodStatus,
+    pod: &Pod,
+    ips: &[String],
+    old: &PodStatus,
+    host_ips: &[String],
+    over: bool,
+) {
     let mut ips = ips.to_vec();
     if !host_ips.is_empty() {
         status.host_ip = host_ips.first().cloned();
@@ -177,6 +191,10 @@ fn set_ips(status: &mut PodStatus, pod: &Pod, ips: &[String], old: &PodStatus, h
                 ips = host_ips.iter().take(2).cloned().collect();
             }
         }
+    }
+    if ips.is_empty() && over {
+        // The sandbox is gone and its address with it, but it was this pod's.
+        ips = old.pod_ips.iter().flatten().map(|p| p.ip.clone()).collect();
     }
     status.pod_ip = ips.first().cloned();
     status.pod_ips = (!ips.is_empty()).then(|| ips.into_iter().map(|ip| PodIP { ip }).collect());
