@@ -7,8 +7,8 @@ use super::step::{FnPlugin, Row};
 use super::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use super::{
     Chain, Plugin, certificates, default_class, limit_ranger, namespace_lifecycle, node_restriction,
-    pod_defaults, pod_security, priority, quota, rbac_escalation, runtime_class, service_account, storage,
-    unsupported,
+    pod_defaults, pod_resize, pod_security, priority, quota, rbac_escalation, runtime_class, service_account,
+    storage, unsupported,
 };
 use crate::auth::rbac::index::SharedIndex;
 use crate::registry::Local;
@@ -79,6 +79,7 @@ const PLUGINS: &[Entry] = &[
     Entry::Dormant("PodGroupWorkloadExists"),
     Entry::Dormant("NodeDeclaredFeatureValidator"),
     Entry::Dormant("JobValidation"),
+    Entry::On(pod_resize::POD_RESIZE_VALIDATOR),
     Entry::On(unsupported::MUTATING_ADMISSION_POLICY),
     Entry::Stateful(MutatingWebhooks::NAME, |local| Arc::new(MutatingWebhooks::new(local))),
     Entry::On(unsupported::VALIDATING_ADMISSION_POLICY),

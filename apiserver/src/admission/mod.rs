@@ -10,6 +10,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
+mod pod_resize;
 mod pod_security;
 mod priority;
 mod quota;
