@@ -393,9 +393,11 @@ impl ProfileConfig {
             NODE_AFFINITY => Box::new(self.node_affinity(index)?),
             NODE_PORTS => Box::new(plugins::NodePorts),
             NODE_RESOURCES_FIT => Box::new(self.fit(index)?),
-            VOLUME_RESTRICTIONS | NODE_VOLUME_LIMITS | VOLUME_BINDING | VOLUME_ZONE | DYNAMIC_RESOURCES => {
-                Box::new(plugins::Unsupported { plugin: name })
-            }
+            VOLUME_RESTRICTIONS => Box::new(plugins::VolumeRestrictions),
+            NODE_VOLUME_LIMITS => Box::new(plugins::NodeVolumeLimits),
+            VOLUME_BINDING => Box::new(plugins::VolumeBinding),
+            VOLUME_ZONE => Box::new(plugins::VolumeZone),
+            DYNAMIC_RESOURCES => Box::new(plugins::Unsupported { plugin: name }),
             POD_TOPOLOGY_SPREAD => Box::new(self.spread(index)?),
             INTER_POD_AFFINITY => Box::new(self.pod_affinity(index)?),
             _ => return Ok(None),

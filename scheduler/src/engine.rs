@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cluster::{Cluster, ObjectKey, Workload, WorkloadKind};
+use crate::cluster::{Cluster, ObjectKey, Storage, Workload, WorkloadKind};
 use crate::framework::Event;
 use crate::framework::cycle::{Decision, Diagnosis, schedule};
 use crate::framework::event::{NodeChange, PodChange};
@@ -36,6 +36,8 @@ pub struct Binding {
     pub first_seen: Instant,
     /// How many attempts it took.
     pub attempts: u32,
+    /// Claims to be provisioned on the node first.
+    pub provision: Vec<String>,
 }
 
 /// Why a pod waits.
@@ -203,6 +205,12 @@ impl Engine {
         self.cluster.workloads.set(kind, key, new);
     }
 
+    /// A claim, a volume or a storage class appeared, changed or went away.
+    pub fn storage_changed(&mut self, change: Storage, now: Instant) {
+        self.cluster.volumes.set(change);
+        self.tell(&Event::StorageChanged, now);
+    }
+
     /// Gives another try to the pods that an event concerns.
     fn tell(&mut self, event: &Event, now: Instant) {
         let concerned = |entry: &&Entry| {
@@ -247,7 +255,8 @@ impl Engine {
                     self.cluster.place(Arc::new(placed), true);
                     self.promises.set(&pod, None);
                     let (attempts, first_seen) = (entry.attempts, entry.first_seen);
-                    Action::Bind(Binding { pod, node, started: now, first_seen, attempts })
+                    let provision = self.cluster.volumes.to_provision(&pod);
+                    Action::Bind(Binding { pod, node, started: now, first_seen, attempts, provision })
                 }
                 Decision::Wait(diagnosis) => Action::Report(self.wait(pod, diagnosis, now)),
             });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::cluster::{Claim, Class, Storage, Volume};
 use crate::config::Configuration;
 use crate::engine::{Action, Engine, Report};
 use crate::model::{Node, Pod, Shapes};
@@ -256,7 +257,69 @@ fn daemon_pods_go_to_the_node_they_name() {
 fn a_rule_without_its_plugin_keeps_the_pod_waiting() {
     let mut world = World::new();
     world.node("a", "8", json!({}));
-    let claim = json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
-    world.add("p", "1", claim);
-    assert!(world.report().message.contains("VolumeBinding"));
+    world.add("p", "1", json!({"spec": {"resourceClaims": [{"name": "gpu"}]}}));
+    assert!(world.report().message.contains("DynamicResources"));
+}
+
+impl World {
+    fn storage(&mut self, change: Storage) {
+        self.engine.storage_changed(change, self.now);
+    }
+}
+
+fn claim(value: Value) -> Storage {
+    let claim = Claim::decode(value.to_string().as_bytes()).unwrap();
+    Storage::Claim(("ns".into(), "c".into()), Some(claim))
+}
+
+#[test]
+fn a_bound_claim_ties_the_pod_to_its_volume() {
+    let mut world = World::new();
+    world.node("a", "8", json!({}));
+    world.node("b", "1", json!({}));
+    let uses = json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+    world.add("p", "1", uses);
+    assert!(
+        world
+            .report()
+            .message
+            .starts_with("0/2 nodes are available: persistentvolumeclaim \"c\" not found. preemption:")
+    );
+    world.storage(claim(json!({"spec": {"storageClassName": "fast"}})));
+    world.now += Duration::from_secs(20);
+    assert!(world.report().message.contains("pod has unbound immediate PersistentVolumeClaims"));
+    let bound = json!({
+        "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+        "spec": {"volumeName": "pv"},
+    });
+    world.storage(claim(bound));
+    world.now += Duration::from_secs(20);
+    assert!(world.report().message.contains("bound to non-existent pv(s)"));
+    let volume = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+        {"key": "kubernetes.io/hostname", "operator": "In", "values": ["b"]}
+    ]}]}}}});
+    world.storage(Storage::Volume("pv".into(), Volume::decode(volume.to_string().as_bytes()).ok()));
+    world.now += Duration::from_secs(20);
+    assert_eq!(world.bound_to(), "b");
+}
+
+#[test]
+fn a_claim_that_waits_for_its_consumer_is_provisioned_for_the_node() {
+    let mut world = World::new();
+    world.node("a", "8", json!({"metadata": {"labels": {"zone": "1"}}}));
+    world.node("b", "9", json!({"metadata": {"labels": {"zone": "2"}}}));
+    let class = json!({
+        "provisioner": "example.com/disk", "volumeBindingMode": "WaitForFirstConsumer",
+        "allowedTopologies": [{"matchLabelExpressions": [{"key": "zone", "values": ["1"]}]}],
+    });
+    world.storage(Storage::Class("slow".into(), Class::decode(class.to_string().as_bytes()).ok()));
+    world.storage(claim(json!({"spec": {"storageClassName": "slow"}})));
+    let uses = json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+    world.add("p", "1", uses);
+    match world.attempt() {
+        Some(Action::Bind(binding)) => {
+            assert_eq!((binding.node.as_str(), binding.provision.as_slice()), ("a", &["c".to_owned()][..]));
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -9,6 +9,7 @@
 
 mod counts;
 mod labels;
+mod volumes;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 
 pub use counts::{PodSet, Role, Terms};
 pub use labels::{LabelTest, Labels, TermTest, ValueId};
+pub use volumes::{Claim, Class, NO_PROVISIONER, SELECTED_NODE, Storage, Volume, Volumes, decode_limits};
 pub use workloads::{Budget, ObjectKey, Workload, WorkloadKind, Workloads};
 
 use crate::model::{HostPort, Node, Pod, PodKey, PodTerm, ResourceId, Selector, Taint};
@@ -73,6 +75,8 @@ pub struct Cluster {
     namespaces: HashMap<String, BTreeMap<String, String>>,
     /// Services, controllers and disruption budgets.
     pub workloads: Workloads,
+    /// Claims, volumes and storage classes.
+    pub volumes: Volumes,
 }
 
 /// Labels that say which zone a node is in, for interleaving zones.

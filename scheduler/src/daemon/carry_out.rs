@@ -1,9 +1,9 @@
 //! Carries out what the engine decided: bindings, preemptions, conditions and events.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use component_base::client::known::PODS;
+use component_base::client::known::{PERSISTENT_VOLUME_CLAIMS, PODS};
 use component_base::client::{Client, DeleteOptions, Error, Patch};
 use component_base::events::{EventType, ObjectRef, SeriesRecorder};
 use component_base::tasks::Tasks;
@@ -14,15 +14,18 @@ use proto::time::Time;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::Shared;
+use crate::cluster::SELECTED_NODE;
 use crate::engine::{Action, Binding, Report};
 use crate::metrics;
 use crate::model::Pod;
 
 /// How many requests are under way at once.
 const CONCURRENCY: usize = 128;
+/// How long claims may take to be bound.
+const BIND_TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest note an event may have.
 const MAX_NOTE: usize = 1024;
 
@@ -33,21 +36,30 @@ pub(super) struct Hands {
     shared: Arc<Shared>,
     /// One recorder per profile: events name the profile as their source.
     recorders: Mutex<HashMap<String, SeriesRecorder>>,
+    /// Taken while requests are made; those that wait for claims hold none.
+    slots: Semaphore,
 }
 
 impl Hands {
     pub(super) fn new(client: &Client, tasks: &Tasks, shared: Arc<Shared>) -> Self {
-        Hands { client: client.clone(), tasks: tasks.clone(), shared, recorders: Mutex::default() }
+        Hands {
+            client: client.clone(),
+            tasks: tasks.clone(),
+            shared,
+            recorders: Mutex::default(),
+            slots: Semaphore::new(CONCURRENCY),
+        }
     }
 
     /// Carries out actions, many at a time, until there are no more.
     pub(super) async fn run(self, mut actions: mpsc::Receiver<Action>) -> anyhow::Result<()> {
         let hands = &self;
         poll_fn(move |cx| actions.poll_recv(cx))
-            .for_each_concurrent(CONCURRENCY, |action| async move {
+            .for_each_concurrent(None, |action| async move {
                 match action {
                     Action::Bind(binding) => hands.bind(binding).await,
                     Action::Report(report) => {
+                        let _slot = hands.slots.acquire().await;
                         let profile = &report.pod.shape.scheduler_name;
                         metrics::ATTEMPTS.with(&["unschedulable", profile]).inc();
                         hands.report(report).await;
@@ -60,6 +72,11 @@ impl Hands {
 
     async fn bind(&self, binding: Binding) {
         let pod = &binding.pod;
+        if let Err(error) = self.provision(&binding).await {
+            let message = format!("running PreBind plugin \"VolumeBinding\": {error}");
+            return self.bind_failed(&binding, message).await;
+        }
+        let _slot = self.slots.acquire().await;
         let profile = pod.shape.scheduler_name.as_str();
         let body = json!({
             "apiVersion": "v1", "kind": "Binding",
@@ -82,17 +99,76 @@ impl Hands {
                 metrics::SLI_DURATION.with(&[&attempts]).observe_since(binding.first_seen);
             }
             Err(error) => {
-                tracing::error!(pod = %name(pod), node = binding.node, err = %error, "Failed to bind pod");
-                metrics::ATTEMPTS.with(&["error", profile]).inc();
-                metrics::ATTEMPT_DURATION.with(&["error", profile]).observe_since(binding.started);
                 let message = format!("running Bind plugin \"DefaultBinder\": {error}");
-                let report = self.shared.engine.lock().bind_failed(&binding, message, Instant::now());
-                self.shared.changed.notify_one();
-                if let Some(report) = report {
-                    self.report(report).await;
-                }
+                self.bind_failed(&binding, message).await;
             }
         }
+    }
+
+    async fn bind_failed(&self, binding: &Binding, message: String) {
+        let pod = &binding.pod;
+        let profile = pod.shape.scheduler_name.as_str();
+        tracing::error!(pod = %name(pod), node = binding.node, err = message, "Failed to bind pod");
+        metrics::ATTEMPTS.with(&["error", profile]).inc();
+        metrics::ATTEMPT_DURATION.with(&["error", profile]).observe_since(binding.started);
+        let report = self.shared.engine.lock().bind_failed(binding, message, Instant::now());
+        self.shared.changed.notify_one();
+        if let Some(report) = report {
+            self.report(report).await;
+        }
+    }
+
+    /// Has the pod's claims provisioned on its node, and waits until they are bound.
+    async fn provision(&self, binding: &Binding) -> Result<(), String> {
+        if binding.provision.is_empty() {
+            return Ok(());
+        }
+        let namespace = binding.pod.namespace();
+        for claim in &binding.provision {
+            let patch = json!({"metadata": {"annotations": {SELECTED_NODE: binding.node}}});
+            let answer: Result<IgnoredAny, Error> =
+                self.client.patch(&PERSISTENT_VOLUME_CLAIMS, namespace, claim, Patch::Merge, &patch).await;
+            answer.map_err(|e| e.to_string())?;
+        }
+        let bound = async {
+            // The annotation shows up in the watch first; from then on its going away is the provisioner's no.
+            let mut selected = vec![false; binding.provision.len()];
+            loop {
+                let changed = self.shared.storage_changed.notified();
+                let mut changed = std::pin::pin!(changed);
+                changed.as_mut().enable();
+                if self.are_bound(binding, &mut selected)? {
+                    return Ok(());
+                }
+                changed.await;
+            }
+        };
+        match tokio::time::timeout(BIND_TIMEOUT, bound).await {
+            Ok(result) => result,
+            Err(_) => Err("binding volumes: context deadline exceeded".to_owned()),
+        }
+    }
+
+    fn are_bound(&self, binding: &Binding, selected: &mut [bool]) -> Result<bool, String> {
+        let engine = self.shared.engine.lock();
+        let mut all = true;
+        for (name, selected) in binding.provision.iter().zip(selected) {
+            let Some(claim) = engine.cluster.volumes.claim(binding.pod.namespace(), name) else {
+                return Err(format!("binding volumes: persistentvolumeclaim {name:?} not found"));
+            };
+            if claim.bound {
+                continue;
+            }
+            all = false;
+            match claim.selected_node.as_deref() {
+                Some(node) if node == binding.node => *selected = true,
+                _ if *selected => {
+                    return Err(format!("binding volumes: selectedNode annotation reset for PVC {name:?}"));
+                }
+                _ => {}
+            }
+        }
+        Ok(all)
     }
 
     async fn report(&self, report: Report) {

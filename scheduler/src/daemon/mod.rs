@@ -51,6 +51,8 @@ pub static SPEC: Spec = Spec {
 pub(crate) struct Shared {
     pub(crate) engine: Mutex<Engine>,
     pub(crate) changed: Notify,
+    /// Rings for all who wait for a claim.
+    pub(crate) storage_changed: Notify,
 }
 
 /// How many attempts are made before others get at the engine again.
@@ -79,8 +81,11 @@ async fn run(context: Context) -> anyhow::Result<()> {
             .with_component("kube-scheduler")
             .with_limit(settings.qps, settings.burst),
     )?;
-    let shared =
-        Arc::new(Shared { engine: Mutex::new(settings.configuration.engine()?), changed: Notify::new() });
+    let shared = Arc::new(Shared {
+        engine: Mutex::new(settings.configuration.engine()?),
+        changed: Notify::new(),
+        storage_changed: Notify::new(),
+    });
     let elector = Elector::new(&client, settings.leader.clone(), identity(), None)?;
     let checks = health::Health::new();
     let watched = {

@@ -10,7 +10,7 @@ use component_base::watch::{Change, Informers, Object, Store, Watch};
 use serde::Deserialize;
 
 use super::{Shared, Source, Synced};
-use crate::cluster::{Workload, WorkloadKind};
+use crate::cluster::{Claim, Class, Storage, Volume, Workload, WorkloadKind, decode_limits};
 use crate::model::{Node, Pod, Shapes};
 
 /// Shapes of the pods of this process. Projections are plain functions, so this is where they find it.
@@ -115,6 +115,23 @@ pub(super) fn start(informers: &Informers, shared: &Arc<Shared>) -> Synced {
         sources.push(Arc::new(store));
     }
 
+    let claims: Store<Kept<Claim>> =
+        informers.watch(Watch::with_projection(PERSISTENT_VOLUME_CLAIMS, |json| keep(json, Claim::decode)));
+    on_storage(&claims, shared, |m, value| Storage::Claim((m.namespace.clone(), m.name.clone()), value));
+    sources.push(Arc::new(claims));
+    let volumes: Store<Kept<Volume>> =
+        informers.watch(Watch::with_projection(PERSISTENT_VOLUMES, |json| keep(json, Volume::decode)));
+    on_storage(&volumes, shared, |m, value| Storage::Volume(m.name.clone(), value));
+    sources.push(Arc::new(volumes));
+    let classes: Store<Kept<Class>> =
+        informers.watch(Watch::with_projection(STORAGE_CLASSES, |json| keep(json, Class::decode)));
+    on_storage(&classes, shared, |m, value| Storage::Class(m.name.clone(), value));
+    sources.push(Arc::new(classes));
+    let limits: Store<Kept<BTreeMap<String, usize>>> =
+        informers.watch(Watch::with_projection(CSI_NODES, |json| keep(json, decode_limits)));
+    on_storage(&limits, shared, |m, value| Storage::Limits(m.name.clone(), value));
+    sources.push(Arc::new(limits));
+
     let namespaces: Store<Kept<()>> = informers.watch(Watch::with_projection(NAMESPACES, |json| {
         Ok(Kept { metadata: serde_json::from_slice::<Outer>(json)?.metadata, value: () })
     }));
@@ -134,6 +151,19 @@ pub(super) fn start(informers: &Informers, shared: &Arc<Shared>) -> Synced {
     });
     sources.push(Arc::new(pods));
     Synced(sources)
+}
+
+fn on_storage<T: Clone + Send + Sync + 'static>(
+    store: &Store<Kept<T>>,
+    shared: &Arc<Shared>,
+    storage: fn(&Metadata, Option<T>) -> Storage,
+) {
+    on_change(store, shared, move |shared, change| {
+        let value = change.new.as_ref().map(|kept| kept.value.clone());
+        let news = storage(&change.latest().metadata, value);
+        shared.engine.lock().storage_changed(news, Instant::now());
+        shared.storage_changed.notify_waiters();
+    });
 }
 
 fn on_change<T: Object>(

@@ -84,6 +84,8 @@ pub enum Event<'a> {
     },
     /// A pod left its node (or the place held for it).
     AssignedPodDeleted(&'a Pod),
+    /// A claim, a volume or a storage class changed.
+    StorageChanged,
     /// The waiting pod itself changed.
     Updated {
         /// Its state before.
@@ -105,6 +107,7 @@ impl Event<'_> {
             Event::PodAssigned(_) => "AssignedPodAdd",
             Event::AssignedPodUpdated { .. } => "AssignedPodUpdate",
             Event::AssignedPodDeleted(_) => "AssignedPodDelete",
+            Event::StorageChanged => "StorageChange",
             Event::Updated { .. } => "PodUpdate",
         }
     }

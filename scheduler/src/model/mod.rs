@@ -11,13 +11,13 @@ mod shape;
 mod wire;
 
 pub use node::{Node, Taint, TaintEffect};
-pub use pod::{Pod, PodKey, ScheduledCondition};
+pub use pod::{ClaimRef, Pod, PodKey, ScheduledCondition};
 pub use requests::{CPU, EPHEMERAL_STORAGE, MEMORY, Requests, ResourceId, resource_id, resource_name};
 pub use selector::{NodeTerm, Operator, Requirement, Selector};
 pub use shape::{
     Affinity, HostPort, PodTerm, Shape, Shapes, SpreadConstraint, Toleration, WhenUnsatisfiable,
 };
 pub use wire::{
-    LabelSelector as WireLabelSelector, NodeAffinity as WireNodeAffinity,
+    LabelSelector as WireLabelSelector, NodeAffinity as WireNodeAffinity, NodeSelectorTerm as WireNodeTerm,
     TopologySpreadConstraint as WireSpread,
 };

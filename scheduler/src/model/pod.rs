@@ -19,6 +19,15 @@ pub struct ScheduledCondition {
     pub message: String,
 }
 
+/// A claim that a pod uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimRef {
+    /// Its name.
+    pub name: String,
+    /// Is it made for this pod, from a template in it?
+    pub ephemeral: bool,
+}
+
 /// One pod.
 #[derive(Clone, Debug)]
 pub struct Pod {
@@ -44,6 +53,8 @@ pub struct Pod {
     pub resource_version: String,
     /// The `PodScheduled` condition.
     pub scheduled: Option<ScheduledCondition>,
+    /// The claims it uses.
+    pub claims: Box<[ClaimRef]>,
     /// Has it finished? Such a pod uses nothing.
     pub finished: bool,
 }
@@ -72,7 +83,15 @@ impl Pod {
             reason: c.reason.clone(),
             message: c.message.clone(),
         });
+        let name = &pod.metadata.name;
+        let claim = |v: &super::wire::Volume| match (&v.persistent_volume_claim, &v.ephemeral) {
+            (Some(claim), _) => Some(ClaimRef { name: claim.claim_name.clone(), ephemeral: false }),
+            (None, Some(_)) => Some(ClaimRef { name: format!("{name}-{}", v.name), ephemeral: true }),
+            _ => None,
+        };
+        let claims = pod.spec.volumes.iter().filter_map(claim).collect();
         Pod {
+            claims,
             key: pod.metadata.uid.as_str().into(),
             name: std::mem::take(&mut pod.metadata.name),
             node: some(&mut pod.spec.node_name),

@@ -216,7 +216,7 @@ pub struct Shape {
     pub gates: Vec<String>,
     /// The controller that owns it: kind and name.
     pub owner: Option<(String, String)>,
-    /// Kinds of volumes it uses, by field name (`persistentVolumeClaim`).
+    /// Kinds of volumes it uses that may be attached once, by field name (`iscsi`).
     pub volumes: BTreeSet<String>,
     /// Does it use resource claims?
     pub claims: bool,
@@ -285,11 +285,7 @@ impl Shape {
             containers: spec.init_containers.len() + spec.containers.len(),
             gates: std::mem::take(&mut spec.scheduling_gates).into_iter().map(|g| g.name).collect(),
             owner: pod.metadata.owner_references.into_iter().find(|o| o.controller).map(|o| (o.kind, o.name)),
-            volumes: std::mem::take(&mut spec.volumes)
-                .into_iter()
-                .flat_map(|v| v.into_keys().filter(|k| k != "name"))
-                .filter(|k| k.as_str() != "projected" && k != "configMap" && k != "secret" && k != "emptyDir")
-                .collect(),
+            volumes: spec.volumes.iter().filter_map(attached_once).collect(),
             claims: !spec.resource_claims.is_empty(),
             tolerations: std::mem::take(&mut spec.tolerations)
                 .into_iter()
@@ -299,6 +295,17 @@ impl Shape {
             labels,
         }
     }
+}
+
+/// The kind of a volume that may be attached once, of those that pods can have without a claim.
+fn attached_once(volume: &super::wire::Volume) -> Option<String> {
+    let kinds = [
+        ("gcePersistentDisk", &volume.gce_persistent_disk),
+        ("awsElasticBlockStore", &volume.aws_elastic_block_store),
+        ("iscsi", &volume.iscsi),
+        ("rbd", &volume.rbd),
+    ];
+    kinds.iter().find(|(_, there)| there.is_some()).map(|(kind, _)| (*kind).to_owned())
 }
 
 /// An image name without a tag means `latest`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::quantity::Quantity;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 macro_rules! wire {
     ($($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $type:ty),* $(,)? })*) => {$(
@@ -32,10 +33,16 @@ wire! {
         containers: Vec<Container>, init_containers: Vec<Container>, resources: Option<ResourceRequirements>,
         overhead: Resources, tolerations: Vec<WireToleration>, node_selector: BTreeMap<String, String>,
         affinity: WireAffinity, topology_spread_constraints: Vec<TopologySpreadConstraint>,
-        scheduling_gates: Vec<Named>, volumes: Vec<BTreeMap<String, serde::de::IgnoredAny>>,
+        scheduling_gates: Vec<Named>, volumes: Vec<Volume>,
         resource_claims: Vec<Named>, host_network: bool,
     }
     Named { name: String }
+    Volume {
+        name: String, persistent_volume_claim: Option<ClaimSource>, ephemeral: Option<IgnoredAny>,
+        gce_persistent_disk: Option<IgnoredAny>, aws_elastic_block_store: Option<IgnoredAny>,
+        iscsi: Option<IgnoredAny>, rbd: Option<IgnoredAny>,
+    }
+    ClaimSource { claim_name: String }
     Container {
         name: String, image: String, restart_policy: String, resources: ResourceRequirements,
         ports: Vec<ContainerPort>,

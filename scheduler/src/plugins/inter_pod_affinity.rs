@@ -78,7 +78,7 @@ impl Plugin for InterPodAffinity {
             }
             Event::NodeAdded(_) => true,
             Event::NodeUpdated { change, .. } => change.labels,
-            Event::NodeDeleted(_) => false,
+            Event::NodeDeleted(_) | Event::StorageChanged => false,
         }
     }
 }

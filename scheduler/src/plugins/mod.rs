@@ -11,6 +11,7 @@ mod pod_topology_spread;
 mod scheduling_gates;
 mod taint_toleration;
 mod unsupported;
+mod volumes;
 
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
@@ -23,6 +24,7 @@ pub use pod_topology_spread::PodTopologySpread;
 pub use scheduling_gates::SchedulingGates;
 pub use taint_toleration::TaintToleration;
 pub use unsupported::Unsupported;
+pub use volumes::{NodeVolumeLimits, VolumeBinding, VolumeRestrictions, VolumeZone};
 
 /// Plugin names, as in configuration.
 pub mod names {

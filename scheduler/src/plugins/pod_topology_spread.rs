@@ -129,6 +129,7 @@ impl Plugin for PodTopologySpread {
         };
         let has_domains = |node: &Node| constraints.iter().all(|c| node.labels.contains_key(&c.topology_key));
         match event {
+            Event::StorageChanged => false,
             Event::Updated { change, .. } => change.labels,
             Event::PodAssigned(other) => counts(other),
             Event::AssignedPodDeleted(other) => {

@@ -1,7 +1,7 @@
 //! Stands in for plugins that are not built: a pod that needs one waits, with the reason, instead of being
 //! placed as if the rule weren't there.
 
-use super::names::{DYNAMIC_RESOURCES, VOLUME_BINDING, VOLUME_RESTRICTIONS};
+use super::names::DYNAMIC_RESOURCES;
 use crate::cluster::Cluster;
 use crate::framework::{Filter, Filtering, Plugin, Rejection};
 use crate::model::{Pod, Shape};
@@ -13,18 +13,8 @@ pub struct Unsupported {
     pub plugin: &'static str,
 }
 
-/// Volumes that only VolumeRestrictions keeps from being attached twice.
-const RESTRICTED: [&str; 4] = ["gcePersistentDisk", "awsElasticBlockStore", "iscsi", "rbd"];
-
-fn needed_for(plugin: &str, shape: &Shape) -> Option<String> {
-    let volume =
-        |kinds: &[&str]| kinds.iter().find(|k| shape.volumes.contains(**k)).map(|k| format!("{k} volume"));
-    match plugin {
-        VOLUME_BINDING => volume(&["persistentVolumeClaim", "ephemeral"]),
-        VOLUME_RESTRICTIONS => volume(&RESTRICTED),
-        DYNAMIC_RESOURCES => shape.claims.then(|| "resource claim".to_owned()),
-        _ => None,
-    }
+fn needed_for(plugin: &str, shape: &Shape) -> Option<&'static str> {
+    (plugin == DYNAMIC_RESOURCES && shape.claims).then_some("resource claim")
 }
 
 impl Plugin for Unsupported {
