@@ -6,6 +6,7 @@ pub mod auth;
 pub mod bootstrap;
 pub mod cache;
 pub mod controlplane;
+pub mod custom;
 pub mod endpoints;
 pub mod engine;
 pub mod openapi;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap;
 use crate::controlplane::{self, Member};
+use crate::custom::Definitions;
 use crate::endpoints::discovery::Discovery;
 use crate::endpoints::{App, proxy};
 use crate::engine::{Config, Engine};
@@ -99,6 +100,17 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     hooks.push((
         "start-service-ip-repair-controllers",
         Box::pin(controlplane::repair(tasks.clone(), local.clone(), settings)),
+    ));
+    let mut definitions = Definitions::new(engine.clone(), local.clone());
+    let (process, ready) = (tasks.clone(), engine.clone());
+    hooks.push((
+        "crd-informer-synced",
+        Box::pin(async move {
+            ready.ready().await;
+            definitions.publish_all().await?;
+            spawn(&process, "custom resource definitions", definitions.run());
+            Ok(())
+        }),
     ));
     start_hooks(&tasks, &health, &engine, hooks);
 

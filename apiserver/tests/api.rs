@@ -28,6 +28,7 @@ async fn the_api_behaves() {
     dry_runs_store_nothing(&server).await;
     applies_merge(&server).await;
     keys_are_upstreams(&server).await;
+    definitions_make_resources(&server).await;
     server.stop().await;
 }
 
@@ -218,4 +219,71 @@ async fn keys_are_upstreams(server: &Server) {
     assert!(value.starts_with(b"k8s\0"), "protobuf is the default");
     let namespaces = server.etcd.get("/registry/namespaces/default").await.expect("etcd answers").0;
     assert!(namespaces.is_some());
+}
+
+/// Asks again until the answer has this code.
+async fn eventually(server: &Server, path: &str, code: u16) -> Value {
+    for _ in 0..100 {
+        let (got, answer) = server.json(Method::GET, path, Value::Null).await;
+        if got == code {
+            return answer;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{path} never answered {code}");
+}
+
+async fn definitions_make_resources(server: &Server) {
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let schema = json!({"type": "object", "properties": {
+        "spec": {"type": "object", "properties": {
+            "size": {"type": "integer", "minimum": 1, "default": 3},
+        }},
+        "status": {"type": "object", "properties": {"phase": {"type": "string"}}},
+    }});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": schema}, "subresources": {"status": {}},
+            }],
+        },
+    });
+    let (code, made) = server.json(Method::POST, definitions, definition).await;
+    assert_eq!(code, 201, "{made}");
+    let widgets = "/apis/example.com/v1/namespaces/default/widgets";
+    eventually(server, widgets, 200).await;
+    let widget = |name: &str, spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec, "status": {"phase": "x"}});
+    let (code, made) = server.json(Method::POST, widgets, widget("w", json!({"unknown": 1}))).await;
+    assert_eq!(code, 201, "{made}");
+    assert_eq!(made["spec"], json!({"size": 3}), "pruned and defaulted");
+    assert!(made["status"].is_null(), "status is set through its subresource");
+    let (code, refused) = server.json(Method::POST, widgets, widget("v", json!({"size": 0}))).await;
+    assert_eq!(code, 422);
+    assert_eq!(
+        refused["message"],
+        "Widget.example.com \"v\" is invalid: spec.size: Invalid value: 0: spec.size in body should be greater than or equal to 1"
+    );
+    let (_, status) = server
+        .json(
+            Method::PATCH,
+            &format!("{widgets}/w/status"),
+            json!({"status": {"phase": "Ready"}, "spec": {"size": 9}}),
+        )
+        .await;
+    assert_eq!((&status["status"]["phase"], &status["spec"]["size"]), (&json!("Ready"), &json!(3)));
+    let (_, changed) =
+        server.json(Method::PATCH, &format!("{widgets}/w"), json!({"spec": {"size": 4}})).await;
+    assert_eq!(changed["metadata"]["generation"], 2);
+    let (_, list) = server.json(Method::GET, widgets, Value::Null).await;
+    assert_eq!((&list["kind"], &list["items"][0]["kind"]), (&json!("WidgetList"), &json!("Widget")));
+    let (code, _) =
+        server.json(Method::DELETE, &format!("{definitions}/widgets.example.com"), Value::Null).await;
+    assert_eq!(code, 200);
+    eventually(server, &format!("{definitions}/widgets.example.com"), 404).await;
+    eventually(server, widgets, 404).await;
 }

@@ -179,7 +179,8 @@ impl Feed {
                 command = commands.0.recv() => match command {
                     Some(Command::Progress) => stream.request_progress().await?,
                     Some(Command::Add(row, prefix, done)) => {
-                        self.rows.write().insert(prefix.clone(), row.clone());
+                        let replaced = self.rows.write().insert(prefix.clone(), row.clone());
+                        replaced.inspect(|old| old.retire());
                         if let Err(error) = self.load_row(&row, &prefix).await {
                             // Reading everything anew reads this row too.
                             *next = 0;
@@ -188,7 +189,8 @@ impl Feed {
                         let _ = done.send(());
                     }
                     Some(Command::Remove(prefix)) => {
-                        self.rows.write().remove(&prefix);
+                        let removed = self.rows.write().remove(&prefix);
+                        removed.inspect(|old| old.retire());
                     }
                     None => return std::future::pending().await,
                 },

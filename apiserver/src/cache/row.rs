@@ -191,6 +191,15 @@ impl Row {
         Ok(events)
     }
 
+    /// Ends all watches: the row is replaced by another, or gone.
+    pub(super) fn retire(&self) {
+        let mut state = self.state.write();
+        state.epoch += 1;
+        state.complete_after = i64::MAX;
+        drop(state);
+        self.changed.send_replace(());
+    }
+
     /// Calls the observer for all objects there are and from now on for every change.
     pub fn subscribe(&self, observer: Observer) {
         let mut observers = self.observers.lock();

@@ -217,7 +217,7 @@ fn plan(hooks: &Hooks, ctx: &Ctx, mut object: Value, options: &Value) -> Result<
                 meta::set(&mut object, "deletionTimestamp", meta::time(ctx.now));
             }
             meta::set(&mut object, "deletionGracePeriodSeconds", 0);
-            if let Some(begin) = hooks.begin_delete {
+            if let Some(begin) = hooks.begin_delete.filter(|_| first) {
                 begin(ctx, &mut object);
             }
             Ok(Plan::Mark { object, then_remove: false })

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::defaults::{fill, inside, within};
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, strategy};
+use crate::custom;
 
 const GROUP: &str = "apiextensions.k8s.io";
 
@@ -16,7 +17,12 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .category("api-extensions")
         .prefix("apiextensions.k8s.io/customresourcedefinitions")
         .default(definition_defaults)
-        .hooks(Hooks { allow_unconditional_update: false, ..strategy::with_generation() })
+        .hooks(Hooks {
+            allow_unconditional_update: false,
+            may_delete: Some(custom::may_delete),
+            begin_delete: Some(custom::begin_deletion),
+            ..strategy::with_generation()
+        })
         .status(Hooks { allow_unconditional_update: false, ..strategy::status_only() })
         .install(builder, enabled);
 }

@@ -199,6 +199,11 @@ pub fn schema_of(endpoint: &Endpoint) -> Option<&Type> {
 
 /// Applies a version's defaults: the schema's, then those that span fields.
 pub fn default(endpoint: &Endpoint, value: &mut Value) {
+    if endpoint.custom
+        && let Some(ty) = &endpoint.schema
+    {
+        proto::schema::drop_nulls(value, ty);
+    }
     if let Some(ty) = &endpoint.schema {
         proto::schema::default(value, ty);
     }
