@@ -104,6 +104,7 @@ async fn a_watch_resumes_from_bookmarks_and_lists_anew_when_its_revision_is_gone
     assert_eq!(faults.lock().join("\n"), "");
     assert_eq!(log.lock().join(" "), "+a +b +c -c ~a +d -b ~d -a");
     assert_eq!(store.list().len(), 1);
+    assert!(store.is_connected());
 }
 
 /// Serves one Lease with optimistic concurrency.

@@ -1,9 +1,12 @@
 //! Announces load balancers' addresses: says at first, and answers whoever asks, that they are at this node.
+//!
+//! A node that has lost the API server may have lost an address to another without knowing. So when another host
+//! claims an address, a node that follows the server insists, and one that doesn't yields.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use component_base::tasks::Tasks;
 use parking_lot::Mutex;
@@ -34,7 +37,16 @@ pub(super) fn plan(own: &str, services: &[Arc<Service>]) -> BTreeSet<Ipv4Addr> {
 /// Announces on one interface at a time.
 pub(super) struct Announcer {
     tasks: Tasks,
+    quarrels: Arc<Quarrels>,
     running: Mutex<Option<Running>>,
+}
+
+/// What to do when another host claims an address.
+struct Quarrels {
+    /// Whether what the leader says is known.
+    informed: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Has the plan looked at again some time after an address was yielded.
+    yielded: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Running {
@@ -46,8 +58,14 @@ struct Running {
 }
 
 impl Announcer {
-    pub(super) fn new(tasks: &Tasks) -> Self {
-        Self { tasks: tasks.clone(), running: Mutex::default() }
+    /// `informed` says whether the API server is followed; `yielded` is called when an address was given up.
+    pub(super) fn new(
+        tasks: &Tasks,
+        informed: impl Fn() -> bool + Send + Sync + 'static,
+        yielded: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let quarrels = Arc::new(Quarrels { informed: Box::new(informed), yielded: Box::new(yielded) });
+        Self { tasks: tasks.clone(), quarrels, running: Mutex::default() }
     }
 
     /// Announces nothing any more.
@@ -67,7 +85,13 @@ impl Announcer {
         };
         let fresh: Vec<Ipv4Addr> = {
             let mut addresses = running.addresses.lock();
-            let fresh = wanted.difference(&addresses).copied().collect();
+            let fresh: Vec<Ipv4Addr> = wanted.difference(&addresses).copied().collect();
+            if !fresh.is_empty() && !(self.quarrels.informed)() {
+                // What was yielded isn't taken back on old news.
+                addresses.retain(|address| wanted.contains(address));
+                (self.quarrels.yielded)();
+                return Ok(());
+            }
             *addresses = wanted;
             fresh
         };
@@ -103,9 +127,10 @@ impl Announcer {
         let addresses: Arc<Mutex<BTreeSet<Ipv4Addr>>> = Arc::default();
         let end = CancellationToken::new();
         let (listener, known, mac, name) = (socket.clone(), addresses.clone(), link.mac, link.name.clone());
-        let ended = end.clone();
+        let (ended, quarrels) = (end.clone(), self.quarrels.clone());
         self.tasks.spawn("ARP", async move {
             let answering = async {
+                let mut insisted: Option<Instant> = None;
                 loop {
                     let packet = match listener.receive().await {
                         Ok(packet) => packet,
@@ -116,8 +141,25 @@ impl Announcer {
                         }
                     };
                     let Some(asked) = Arp::parse(&packet) else { continue };
-                    let ours = asked.is_question() && known.lock().contains(&asked.target_ip);
-                    if ours && let Err(error) = listener.send(&asked.answer(mac)).await {
+                    let contested = asked.is_claim_by_other(mac) && known.lock().contains(&asked.sender_ip);
+                    let reply = if contested && !(quarrels.informed)() {
+                        tracing::warn!(address = %asked.sender_ip, interface = name, "Another host claims the address, yielding");
+                        known.lock().remove(&asked.sender_ip);
+                        (quarrels.yielded)();
+                        continue;
+                    } else if contested {
+                        // Once a second is enough to win, and two that both insist don't flood the network.
+                        if insisted.is_some_and(|at| at.elapsed() < PAUSE) {
+                            continue;
+                        }
+                        insisted = Some(Instant::now());
+                        Arp::gratuitous(Operation::Request, mac, asked.sender_ip)
+                    } else if asked.is_question() && known.lock().contains(&asked.target_ip) {
+                        asked.answer(mac)
+                    } else {
+                        continue;
+                    };
+                    if let Err(error) = listener.send(&reply).await {
                         tracing::debug!(err = %error, "Answering failed");
                     }
                 }

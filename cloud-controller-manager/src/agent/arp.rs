@@ -38,6 +38,11 @@ impl Arp {
         self.operation == Operation::Request && self.sender_ip != self.target_ip
     }
 
+    /// Whether it says, in whatever way, that its sender's address is at another interface than this one.
+    pub(super) fn is_claim_by_other(&self, mac: [u8; 6]) -> bool {
+        self.sender_mac != mac
+    }
+
     /// The answer that the address is here.
     pub(super) fn answer(&self, mac: [u8; 6]) -> Self {
         Self {

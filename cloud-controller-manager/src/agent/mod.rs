@@ -203,6 +203,9 @@ async fn run(context: daemon::Context) -> anyhow::Result<()> {
         RateLimit { base: Duration::from_millis(200), max: Duration::from_secs(30), bucket: None },
     );
     let (links, changes) = links::Links::open(tasks)?;
+    let (view, add) = (services.clone(), queue.clone());
+    let again = move || add.add_after(Part::Announce, Duration::from_secs(60));
+    let announcer = announce::Announcer::new(tasks, move || view.is_connected(), again);
     let agent = Arc::new(Agent {
         client,
         name,
@@ -216,7 +219,7 @@ async fn run(context: daemon::Context) -> anyhow::Result<()> {
         interface: flags.non_empty("interface").map(str::to_owned),
         links,
         masquerade: masquerade::Masquerade::default(),
-        announcer: announce::Announcer::new(tasks),
+        announcer,
     });
     nodes.synced().await;
     services.synced().await;

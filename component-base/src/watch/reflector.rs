@@ -89,6 +89,7 @@ impl<T: Object> Reflector<T> {
                 },
             };
             if let Some(why) = trouble {
+                self.store.set_connected(false);
                 tracing::warn!(resource = %self.watch.resource.plural, err = why, "Watch failed, will retry");
                 backoff.wait().await;
             }
@@ -144,6 +145,7 @@ impl<T: Object> Reflector<T> {
             self.store.retain(|key| seen.contains(key));
         }
         self.advance(revision);
+        self.store.set_connected(true);
         self.store.mark_synced();
         Ok(())
     }
@@ -192,9 +194,14 @@ impl<T: Object> Reflector<T> {
                 };
             }
         };
+        self.store.set_connected(true);
         let mut lines = Lines::default();
         let mut events = 0u64;
         while let Some(frame) = body.frame().await {
+            if frame.is_err() {
+                // Opening it again may take long if the server is out of reach.
+                self.store.set_connected(false);
+            }
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(error) if events > 0 || started.elapsed() > SHORT => {

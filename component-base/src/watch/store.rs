@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use proto::meta::Key;
@@ -60,6 +61,8 @@ struct Shared<T> {
     /// Held while a change is applied and told, so that subscribers see changes in order.
     subscribers: Mutex<Vec<Subscriber<T>>>,
     synced: watch::Sender<bool>,
+    /// Whether the watch that feeds this store is open, as far as its connection tells.
+    connected: AtomicBool,
 }
 
 struct Contents<T> {
@@ -127,6 +130,7 @@ impl<T: Object> Store<T> {
             contents: RwLock::new(contents),
             subscribers: Mutex::default(),
             synced: watch::channel(false).0,
+            connected: AtomicBool::new(false),
         }))
     }
 
@@ -260,6 +264,15 @@ impl<T: Object> Store<T> {
     /// Notes the revision seen.
     pub(super) fn set_revision(&self, revision: &str) {
         revision.clone_into(&mut self.0.contents.write().revision);
+    }
+
+    /// Whether the store follows the server now. A dead connection is noticed after 45 seconds at most.
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.0.connected.store(connected, Ordering::Relaxed);
     }
 
     /// Notes that the first list is complete.
