@@ -257,6 +257,9 @@ async fn definitions_make_resources(server: &Server) {
     assert_eq!(code, 201, "{made}");
     let widgets = "/apis/example.com/v1/namespaces/default/widgets";
     eventually(server, widgets, 200).await;
+    let (_, established) =
+        server.json(Method::GET, &format!("{definitions}/widgets.example.com"), Value::Null).await;
+    assert_eq!(established["status"]["acceptedNames"]["kind"], "Widget", "{established}");
     let widget = |name: &str, spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec, "status": {"phase": "x"}});
     let (code, made) = server.json(Method::POST, widgets, widget("w", json!({"unknown": 1}))).await;
     assert_eq!(code, 201, "{made}");

@@ -29,8 +29,18 @@ pub(super) fn decide(definition: &Value, all: &[Arc<Value>]) -> Value {
         })
     };
     let wanted = at(definition, &["spec", "names"]);
-    let mut accepted = at(definition, &["status", "acceptedNames"]).clone();
+    let before = at(definition, &["status", "acceptedNames"]);
+    let mut accepted = if before.is_object() { before.clone() } else { json!({}) };
     let mut conflict: Option<(&str, String)> = None;
+    let had = strs(at(&accepted, &["shortNames"])).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let short = strs(at(wanted, &["shortNames"]));
+    match short.iter().find(|name| !had.iter().any(|h| h == *name) && resources(name)) {
+        Some(name) => {
+            conflict =
+                Some(("ShortNamesConflict", format!("{} is already in use", proto::field::quote(name))));
+        }
+        None => set_at(&mut accepted, &["shortNames"], at(wanted, &["shortNames"]).clone()),
+    }
     let fields: [(&str, &str, &dyn Fn(&str) -> bool); 4] = [
         ("plural", "PluralConflict", &resources),
         ("singular", "SingularConflict", &resources),
@@ -44,15 +54,6 @@ pub(super) fn decide(definition: &Value, all: &[Arc<Value>]) -> Value {
         } else {
             set_at(&mut accepted, &[field], name.into());
         }
-    }
-    let had = strs(at(&accepted, &["shortNames"])).into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let short = strs(at(wanted, &["shortNames"]));
-    match short.iter().find(|name| !had.iter().any(|h| h == *name) && resources(name)) {
-        Some(name) => {
-            conflict =
-                Some(("ShortNamesConflict", format!("{} is already in use", proto::field::quote(name))));
-        }
-        None => set_at(&mut accepted, &["shortNames"], at(wanted, &["shortNames"]).clone()),
     }
     set_at(&mut accepted, &["categories"], at(wanted, &["categories"]).clone());
     let names = match &conflict {
@@ -140,7 +141,8 @@ mod tests {
         let second = definition("gadgets", "Widget");
         let status = decide(&second, &[Arc::new(first)]);
         assert!(!accepted(&status));
-        assert_eq!(status["conditions"][0]["reason"], "KindConflict");
-        assert_eq!(status["conditions"][0]["message"], "\"Widget\" is already in use");
+        // As upstream, the last conflict found is the one that is told.
+        assert_eq!(status["conditions"][0]["reason"], "ListKindConflict");
+        assert_eq!(status["conditions"][0]["message"], "\"WidgetList\" is already in use");
     }
 }
