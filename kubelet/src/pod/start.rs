@@ -48,6 +48,10 @@ impl Kubelet {
     /// Works out what a pod's sandbox and containers have in common.
     pub async fn common(&self, pod: &Pod, gathered: Gathered, attempt: u32) -> Result<Common, String> {
         let settings = &self.settings;
+        if pod.spec().host_users == Some(false) {
+            // Running it in the node's user namespace would grant what the pod asked not to have.
+            return Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".into());
+        }
         let handler = self.runtime_handler(pod).await?;
         let node_file = std::fs::read_to_string(&settings.dns.resolv_conf).unwrap_or_default();
         let (dns, remarks) = dns::pod_config(pod, &settings.dns, &dns::parse_resolv_conf(&node_file));

@@ -23,7 +23,9 @@ impl Kubelet {
         if !pod.is_static() {
             self.statuses.api_changed(pod.uid(), &pod);
         }
-        if !known && !pod.is_terminal() && !pod.deleted() {
+        // A pod that runs already was admitted before the kubelet restarted.
+        let runs = pod.status().phase.as_deref() == Some("Running");
+        if !known && !runs && !pod.is_terminal() && !pod.deleted() {
             let others: Vec<_> = self.workers.active();
             let admitted =
                 self.info.with(|facts| admission::admit(&pod, &others, facts, &self.settings.config));
