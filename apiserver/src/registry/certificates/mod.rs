@@ -1,5 +1,6 @@
 //! The group certificates.k8s.io: requests to sign certificates, and bundles of trusted ones.
 
+mod request;
 pub(crate) mod signer;
 
 use super::kind::{Enabled, Kind};
@@ -12,9 +13,9 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .cluster()
         .short(&["csr"])
         .selectable(&["spec.signerName"])
-        .hooks(strategy::with_status())
-        .status(strategy::status())
-        .subresource(Subresource::object("approval", strategy::status()))
+        .hooks(request::hooks())
+        .status(request::status())
+        .subresource(Subresource::object("approval", request::approval()))
         .install(builder, enabled);
     Kind::new(GROUP, "v1beta1", "clustertrustbundles", "ClusterTrustBundle")
         .cluster()
