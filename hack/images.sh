@@ -15,7 +15,7 @@ version=${VERSION:-v1.36.2}
 mkdir -p "$out"
 
 daemons="kube-apiserver:apiserver kube-scheduler:scheduler kube-controller-manager:controller-manager
-    cloud-controller-manager:cloud-controller-manager kube-proxy:kube-proxy cluster-dns:cluster-dns"
+    kube-proxy:kube-proxy cluster-dns:cluster-dns"
 
 bin=$(build_static "$root" images pause kubelet bootstrap apiserver scheduler controller-manager \
     cloud-controller-manager kube-proxy cluster-dns)
@@ -36,4 +36,10 @@ for program in etcd etcdctl; do
     install -D "$(readlink -f "$tools/bin/$program")" "$context/rootfs/usr/local/bin/$program"
     copy_libraries "$context/rootfs/usr/local/bin/$program" "$context/rootfs"
 done
+
+install -D "$bin/cloud-controller-manager" "$context/cloud-controller-manager"
+install -D /usr/sbin/nft "$context/nft/usr/sbin/nft"
+copy_libraries "$context/nft/usr/sbin/nft" "$context/nft"
+image "$root/cloud-controller-manager/Containerfile" "$context" "$repository/cloud-controller-manager:$version"
+
 image "$root/hack/images/etcd/Containerfile" "$context" "$repository/etcd:3.5.16-0"

@@ -61,6 +61,11 @@ setup_mounts() { # FOLDER PREFIX NAME
     local folder=$1 name=$3 d
     mount --make-rprivate /
     cp -L /etc/resolv.conf "$folder/resolv.conf" 2>/dev/null || echo "nameserver $subnet.1" >"$folder/resolv.conf"
+    if [ -n "$2" ]; then
+        # Before /opt is overlaid: the prefix may lie there.
+        mkdir -p "$folder/prefix"
+        mount --bind "$2" "$folder/prefix"
+    fi
     for d in etc var opt; do
         mkdir -p "$folder/upper/$d" "$folder/work/$d"
         mount -t overlay overlay -o "lowerdir=/$d,upperdir=$folder/upper/$d,workdir=$folder/work/$d" "/$d"
@@ -77,7 +82,7 @@ setup_mounts() { # FOLDER PREFIX NAME
     mount --bind "$folder/../shared" /srv
     if [ -n "$2" ]; then
         mkdir -p /opt/keelson
-        mount --bind "$2" /opt/keelson
+        mount --bind "$folder/prefix" /opt/keelson
     fi
     hostname "$name"
     grep -q " $name\$" /etc/hosts || printf '127.0.0.1 %s\n' "$name" >>/etc/hosts

@@ -108,6 +108,10 @@ impl Drop for Network {
     }
 }
 
+/// The machine's disk may be nearly full of what was built on it: that is not what these tests are about.
+pub const KUBELET: &str =
+    "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1% --image-gc-high-threshold=100";
+
 /// A running cluster.
 pub struct Cluster {
     pub network: Network,
@@ -127,7 +131,11 @@ impl Cluster {
         let cluster = Cluster { network };
         let first = cluster.network.node("n1")?;
         let options = |node: &Node| -> Result<String> {
-            Ok(format!("--node-name={} --cgroup-root={}", node.name, cluster.network.cgroup(node)?))
+            Ok(format!(
+                "--node-name={} --cgroup-root={} --kubelet-extra-args='{KUBELET}'",
+                node.name,
+                cluster.network.cgroup(node)?
+            ))
         };
         eprintln!("cluster {}: initialising n1", cluster.network.id);
         first.sh(&format!(

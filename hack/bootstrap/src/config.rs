@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// The cgroup below which all pods live.
     #[arg(long, default_value = "/")]
     pub(crate) cgroup_root: String,
+    /// More flags for this node's kubelet, split at spaces.
+    #[arg(long, value_delimiter = ' ', allow_hyphen_values = true)]
+    pub(crate) kubelet_extra_args: Vec<String>,
     /// Let ordinary pods run on the control plane's node too.
     #[arg(long)]
     pub(crate) schedulable: bool,

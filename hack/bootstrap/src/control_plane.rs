@@ -207,7 +207,6 @@ fn cloud_controller_manager(config: &Config) -> StaticPod {
     let conf = "/etc/kubernetes/cloud-controller-manager.conf";
     let command = vec![
         "cloud-controller-manager".to_string(),
-        "--allocate-node-cidrs=true".into(),
         format!("--authentication-kubeconfig={conf}"),
         format!("--authorization-kubeconfig={conf}"),
         "--bind-address=127.0.0.1".into(),
@@ -217,7 +216,6 @@ fn cloud_controller_manager(config: &Config) -> StaticPod {
         "--configure-cloud-routes=true".into(),
         format!("--kubeconfig={conf}"),
         "--leader-elect=true".into(),
-        "--use-service-account-credentials=true".into(),
     ];
     StaticPod {
         name: "cloud-controller-manager",
@@ -237,11 +235,11 @@ fn cloud_controller_manager(config: &Config) -> StaticPod {
 /// The bare-metal provider's configuration.
 fn cloud_configuration(config: &Config) -> Result<()> {
     let path = kubernetes("cloud-config.yaml");
-    let value = json!({
-        "apiVersion": "bare-metal.keelson.dev/v1alpha1",
-        "kind": "CloudConfig",
-        "loadBalancer": {"addresses": config.options.load_balancer_addresses},
-    });
+    let pools = match config.options.load_balancer_addresses.as_slice() {
+        [] => json!([]),
+        addresses => json!([{"name": "default", "addresses": addresses}]),
+    };
+    let value = json!({"addressPools": pools});
     write(&path, serde_saphyr::to_string(&value)?, 0o644)
 }
 

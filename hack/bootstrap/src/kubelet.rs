@@ -64,6 +64,7 @@ pub(crate) fn run(config: &Config, more: &[String]) -> Result<()> {
         "--cloud-provider=external".to_string(),
     ];
     command.extend_from_slice(more);
+    command.extend_from_slice(&config.options.kubelet_extra_args);
     supervise::start("kubelet", &command, &[("PATH", path_with(&config.options.prefix.join("bin")))])
 }
 

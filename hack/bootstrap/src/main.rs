@@ -19,7 +19,7 @@ mod supervise;
 mod sysctl;
 mod token;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -32,22 +32,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Set up the control plane on this machine.
+    /// Set up the control plane on this machine; `init phase NAME` runs one phase alone, `init phase` lists them.
     Init {
         #[command(flatten)]
         options: Box<config::Options>,
-        /// One phase alone: `phase NAME`.
-        #[command(subcommand)]
-        phase: Option<PhaseCommand>,
+        /// `phase`, or `phase NAME`.
+        words: Vec<String>,
     },
-    /// Add this machine to a cluster.
+    /// Add this machine to the cluster at HOST:PORT; `join HOST:PORT phase NAME` runs one phase alone.
     Join {
-        /// The API server's host:port.
-        endpoint: Option<String>,
         #[command(flatten)]
         options: Box<config::Options>,
-        #[command(subcommand)]
-        phase: Option<PhaseCommand>,
+        /// The API server's host:port, then perhaps `phase`, or `phase NAME`.
+        words: Vec<String>,
     },
     /// Stop and remove everything that init or join set up on this machine.
     Reset {
@@ -67,12 +64,6 @@ enum Command {
     Supervise(supervise::Options),
 }
 
-#[derive(Subcommand)]
-enum PhaseCommand {
-    /// Run one phase alone; without a name, list them.
-    Phase { name: Option<String> },
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     if let Err(error) = run(Cli::parse().command).await {
@@ -83,13 +74,17 @@ async fn main() {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Init { options, phase } => {
+        Command::Init { options, words } => {
             let config = config::Config::for_init(*options)?;
-            phases::run("init", phases::INIT, &config, only(phase)).await
+            phases::run("init", phases::INIT, &config, only(&words)?).await
         }
-        Command::Join { endpoint, options, phase } => {
-            let config = config::Config::for_join(*options, endpoint)?;
-            phases::run("join", phases::JOIN, &config, only(phase)).await
+        Command::Join { options, mut words } => {
+            let endpoint = (!words.is_empty() && words[0] != "phase").then(|| words.remove(0));
+            let only = only(&words)?;
+            // Listing the phases needs no cluster.
+            let listing = only.as_deref() == Some("");
+            let endpoint = endpoint.or_else(|| listing.then(|| "localhost:6443".to_string()));
+            phases::run("join", phases::JOIN, &config::Config::for_join(*options, endpoint)?, only).await
         }
         Command::Reset { options } => reset::run(&config::Config::for_init(*options)?).await,
         Command::Token { command, kubeconfig } => token::run(command, &kubeconfig).await,
@@ -97,7 +92,12 @@ async fn run(command: Command) -> Result<()> {
     }
 }
 
-/// `None`: every phase. `Some("")`: list them.
-fn only(phase: Option<PhaseCommand>) -> Option<String> {
-    phase.map(|PhaseCommand::Phase { name }| name.unwrap_or_default())
+/// Which phase alone is meant: `None`, every phase; `Some("")`, list them.
+fn only(words: &[String]) -> Result<Option<String>> {
+    match words {
+        [] => Ok(None),
+        [word] if word == "phase" => Ok(Some(String::new())),
+        [word, name] if word == "phase" => Ok(Some(name.clone())),
+        _ => bail!("unknown arguments {}: expected `phase NAME`", words.join(" ")),
+    }
 }
