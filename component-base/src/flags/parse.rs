@@ -254,8 +254,10 @@ fn set(value: &mut Value, kind: Kind, text: &str, first: bool) -> Result<(), Str
                 map.clear();
             }
             for pair in text.split(',').filter(|pair| !pair.is_empty()) {
-                let (key, value) =
-                    pair.split_once('=').ok_or_else(|| format!("{pair} must be formatted as key=value"))?;
+                // Eviction thresholds are the one map whose pairs are written with another sign.
+                let (key, value) = pair
+                    .split_once(['=', '<'])
+                    .ok_or_else(|| format!("{pair} must be formatted as key=value"))?;
                 map.insert(key.trim().to_owned(), value.trim().to_owned());
             }
         }

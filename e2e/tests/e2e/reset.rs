@@ -21,7 +21,10 @@ pub(crate) fn leaves_nothing_behind() -> Result<()> {
     let group = network.cgroup(node)?;
     let snapshot = |node: &Node| node.sh(&format!("GROUP={group}; {SNAPSHOT}"));
     let before = snapshot(node)?;
-    node.sh(&format!("/opt/keelson/bin/keelsonadm init --schedulable --cgroup-root={group} >&2"))?;
+    let kubelet = e2e::KUBELET;
+    node.sh(&format!(
+        "/opt/keelson/bin/keelsonadm init --schedulable --cgroup-root={group} --kubelet-extra-args='{kubelet}' >&2"
+    ))?;
     node.sh(&format!("/opt/keelson/bin/keelsonadm reset --cgroup-root={group} >&2"))?;
     let after = snapshot(node)?;
     let (was, is): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
