@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use proto::content;
 use proto::field::{Error, Errors, Path};
-use proto::view::{View, at, set_at, text_at};
+use proto::view::{View, at, remove_at, set_at, text_at};
 use serde_json::Value;
 
 use super::kind;
@@ -34,7 +34,10 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .install(builder, enabled);
     kind("secrets", "Secret")
         .selectable(&["type"])
-        .default(|object| fill(object, "type", "Opaque"))
+        .default(|object| {
+            encode_texts(object);
+            fill(object, "type", "Opaque");
+        })
         .hooks(Hooks {
             prepare_update: |_, new, old| {
                 if at(new, &["type"]).is_null() {
@@ -52,6 +55,15 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             ..Hooks::default()
         })
         .install(builder, enabled);
+}
+
+/// `stringData` is for writing alone: each text becomes, or replaces, an entry of `data`.
+fn encode_texts(object: &mut Value) {
+    let Some(Value::Object(texts)) = remove_at(object, &["stringData"]) else { return };
+    for (name, text) in texts {
+        let encoded = BASE64.encode(text.as_str().unwrap_or_default());
+        set_at(object, &["data", &name], Value::from(encoded));
+    }
 }
 
 fn immutable_data(new: &Value, old: &Value, fields: &[&'static str], errors: &mut Errors) {
@@ -213,6 +225,13 @@ mod tests {
         for (object, want) in cases {
             assert_eq!(texts(secret(&object)), want);
         }
+    }
+
+    #[test]
+    fn texts_become_data() {
+        let mut object = json!({"data": {"a": "b2xk", "b": "a2VwdA=="}, "stringData": {"a": "new"}});
+        encode_texts(&mut object);
+        assert_eq!(object, json!({"data": {"a": "bmV3", "b": "a2VwdA=="}}));
     }
 
     #[test]
