@@ -109,8 +109,7 @@ impl Drop for Network {
 }
 
 /// The machine's disk may be nearly full of what was built on it: that is not what these tests are about.
-pub const KUBELET: &str =
-    "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1% --image-gc-high-threshold=100";
+pub const KUBELET: &str = "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1% --image-gc-high-threshold=100";
 
 /// A running cluster.
 pub struct Cluster {

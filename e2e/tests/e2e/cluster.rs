@@ -96,7 +96,7 @@ pub(crate) fn pods_see_each_others_own_address(cluster: &Cluster) -> Result<()> 
     };
     let (here, there) = (address("here")?, address("there")?);
     // The server prints who connected.
-    cluster.exec("there", "nc -lk -p 9000 -e sh -c 'netstat -tn 2>/dev/null' >/dev/null 2>&1 &")?;
+    cluster.exec("there", "tcpsvd 0.0.0.0 9000 sh -c 'echo $TCPREMOTEADDR' >/dev/null 2>&1 &")?;
     eventually("the other pod", SOON, || {
         contains(&cluster.exec("here", &format!("echo | nc -w 2 {there} 9000"))?, &here)
     })?;

@@ -85,8 +85,21 @@ fn diff(cluster: &Cluster, manifest: &str) -> Result<String> {
 }
 
 pub(crate) fn deployments(cluster: &Cluster) -> Result<()> {
-    let image = "registry.k8s.io/e2e/nginx:1";
-    cluster.kubectl(&["create", "deployment", "web", "--image", image, "--replicas=2", "--port=80"])?;
+    let image = "registry.k8s.io/e2e/toolbox:1";
+    cluster.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image",
+        image,
+        "--replicas=2",
+        "--port=80",
+        "--",
+        "httpd",
+        "-f",
+        "-p",
+        "80",
+    ])?;
     let status =
         |cluster: &Cluster| cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]);
     contains(&status(cluster)?, "successfully rolled out")?;
@@ -97,7 +110,7 @@ pub(crate) fn deployments(cluster: &Cluster) -> Result<()> {
     })?;
     cluster.kubectl(&["scale", "deployment/web", "--replicas=3"])?;
     status(cluster)?;
-    cluster.kubectl(&["set", "image", "deployment/web", "nginx=registry.k8s.io/e2e/missing:1"])?;
+    cluster.kubectl(&["set", "image", "deployment/web", "toolbox=registry.k8s.io/e2e/missing:1"])?;
     eventually("the pull error", SOON, || {
         contains(&cluster.kubectl(&["get", "pods", "-l", "app=web"])?, "ImagePullBackOff")
     })?;
@@ -109,7 +122,20 @@ pub(crate) fn deployments(cluster: &Cluster) -> Result<()> {
     // Orphaned replica sets stay, and a new deployment of the same selector adopts them.
     cluster.kubectl(&["delete", "deployment", "web", "--cascade=orphan"])?;
     contains(&cluster.kubectl(&["get", "rs", "-l", "app=web"])?, "web-")?;
-    cluster.kubectl(&["create", "deployment", "web", "--image", image, "--replicas=1", "--port=80"])?;
+    cluster.kubectl(&[
+        "create",
+        "deployment",
+        "web",
+        "--image",
+        image,
+        "--replicas=1",
+        "--port=80",
+        "--",
+        "httpd",
+        "-f",
+        "-p",
+        "80",
+    ])?;
     status(cluster)?;
     cluster.kubectl(&["delete", "deployment", "web", "--cascade=foreground", "--timeout=90s"])?;
     eventually("nothing of the deployment to be left", SOON, || {
@@ -154,7 +180,7 @@ pub(crate) fn pods(cluster: &Cluster) -> Result<()> {
         contains(&cluster.first().sh("curl -sS --max-time 3 http://127.0.0.1:18000/")?, "forwarded")
     });
     let ended = forward.try_wait()?;
-    cluster.first().sh("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'port-forward pod/box 18000' && kill ${p#/proc/}; done; true")?;
+    cluster.first().sh("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q 'port-forward pod/box 1[8]000' && kill ${p#/proc/}; done; true")?;
     forward.wait()?;
     answer?;
     same("port-forward still ran", ended, None)?;
