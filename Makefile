@@ -4,7 +4,7 @@ PREFIX ?= /opt/keelson
 TOOLS  ?= $(CURDIR)/.tools
 INIT   ?= --schedulable
 
-.PHONY: help up down test unit e2e bench images install lint tools
+.PHONY: help up down test e2e bench images install lint tools
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,12 +26,10 @@ tools:
 images: tools ## Build the images as OCI archives into .images
 	@hack/images.sh $(CURDIR)/.images $(TOOLS)
 
-test: unit e2e ## The whole test suite (root)
-
-unit: tools
+test: tools ## The unit and component tests (root)
 	KEELSON_TOOLS=$(TOOLS) cargo test --workspace --exclude e2e
 
-e2e: tools
+e2e: tools ## The end-to-end tests: clusters out of namespaces (root)
 	hack/install.sh $(TOOLS)
 	e2e/images.sh $(TOOLS)/images
 	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e
