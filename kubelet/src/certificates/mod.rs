@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// When to renew: after seven to nine tenths of the life, so that not all nodes do it at once.
 fn renewal(life: Life, random: f64) -> i64 {
     let length = (life.until - life.from) as f64;
-    life.from + (length * (0.7 + 0.2 * random)) as i64
+    life.from + (length * (0.7 + 0.2 * random)).round() as i64
 }
 
 async fn wait_until(at: i64) {

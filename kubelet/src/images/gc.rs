@@ -100,7 +100,7 @@ mod tests {
         let images = [image("a", 10), image("b", 10), image("c", 10), image("d", 10)];
         let mut ages = Ages::default();
         let used = |ids: &[&str]| ids.iter().map(|s| s.to_string()).collect::<BTreeSet<_>>();
-        ages.observe(&images, &used(&["a"]), 0);
+        ages.observe(&images, &used(&["a"]), 10);
         ages.observe(&images, &used(&["b"]), 100);
         let policy = Policy { high: 85, low: 80, min_age: 120, max_age: 0 };
         let plan = |available, now| ages.plan(&images, &used(&["d"]), (100, available), policy, now);

@@ -209,7 +209,7 @@ mod tests {
         let left = allocatable(&capacity, &config, false).unwrap();
         assert_eq!(left["cpu"].to_string(), "3500m");
         assert_eq!(left["memory"].to_string(), "8092Mi");
-        assert_eq!(left["ephemeral-storage"].to_string(), "96636763999");
+        assert_eq!(left["ephemeral-storage"].value(), 96_636_764_000);
         config.system_reserved.insert("cpu".into(), "4".into());
         assert!(allocatable(&capacity, &config, false).is_err());
     }
