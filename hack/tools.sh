@@ -51,7 +51,7 @@ unpack() {
 }
 
 install_packages() {
-    local want=(protobuf-compiler nftables conntrack iproute2 runc containernetworking-plugins util-linux
+    local want=(protobuf-compiler libprotobuf-dev nftables conntrack iproute2 runc containernetworking-plugins util-linux
         curl jq unzip python3 gcc libc6-dev make ca-certificates)
     local missing=() p
     for p in "${want[@]}"; do
