@@ -25,7 +25,8 @@ const LONGEST: usize = 4096;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
     let setting = |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.into());
-    let redis = Arc::new(Redis::new(setting("REDIS_ADDRESS", "127.0.0.1:6379"), setting("REDIS_PASSWORD", "")));
+    let redis =
+        Arc::new(Redis::new(setting("REDIS_ADDRESS", "127.0.0.1:6379"), setting("REDIS_PASSWORD", "")));
     let listener = TcpListener::bind(setting("LISTEN", "0.0.0.0:8080")).await?;
     let mut terminate = signal(SignalKind::terminate())?;
     // Every connection holds a receiver: when all are gone, nothing is in flight.
@@ -41,7 +42,8 @@ async fn main() -> std::io::Result<()> {
         let (redis, mut stop) = (redis.clone(), receiver.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| handle(&redis, request));
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => return,
@@ -59,13 +61,23 @@ async fn main() -> std::io::Result<()> {
 async fn handle(redis: &Redis, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let answer = match (request.method(), request.uri().path()) {
         (&Method::GET, "/healthz") => redis.call(&[b"PING"]).await.map(|_| Bytes::from("ok\n")),
-        (&Method::GET, "/entries") => redis.call(&[b"LRANGE", LIST.as_bytes(), b"0", b"-1"]).await.map(|entries| {
-            let entries: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(entry)).collect();
-            Bytes::from(serde_json::to_vec(&entries).unwrap_or_default())
-        }),
+        (&Method::GET, "/entries") => {
+            redis.call(&[b"LRANGE", LIST.as_bytes(), b"0", b"-1"]).await.map(|entries| {
+                let entries: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(entry)).collect();
+                Bytes::from(serde_json::to_vec(&entries).unwrap_or_default())
+            })
+        }
         (&Method::POST, "/entries") => match Limited::new(request.into_body(), LONGEST).collect().await {
-            Ok(body) => redis.call(&[b"RPUSH", LIST.as_bytes(), &body.to_bytes()]).await.map(|_| Bytes::from("added\n")),
-            Err(_) => return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, format!("an entry has at most {LONGEST} bytes\n"))),
+            Ok(body) => redis
+                .call(&[b"RPUSH", LIST.as_bytes(), &body.to_bytes()])
+                .await
+                .map(|_| Bytes::from("added\n")),
+            Err(_) => {
+                return Ok(text(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("an entry has at most {LONGEST} bytes\n"),
+                ));
+            }
         },
         _ => return Ok(text(StatusCode::NOT_FOUND, "GET or POST /entries\n")),
     };

@@ -31,7 +31,11 @@ impl Redis {
         }
     }
 
-    async fn attempt(&self, slot: &mut Option<BufStream<TcpStream>>, command: &[&[u8]]) -> Result<Vec<Vec<u8>>> {
+    async fn attempt(
+        &self,
+        slot: &mut Option<BufStream<TcpStream>>,
+        command: &[&[u8]],
+    ) -> Result<Vec<Vec<u8>>> {
         let work = async {
             let mut stream = match slot.take() {
                 Some(stream) => stream,
