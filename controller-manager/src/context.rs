@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use component_base::client::known::{self, PODS};
 use component_base::client::{Client, Error, Resource};
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::core::{Node, Pod};
 use crate::common::events::Event;
+use crate::common::kinds::{self, Kinds};
 use crate::recorder::Recorder;
 
 /// The parts that all controllers share.
@@ -27,6 +28,8 @@ pub struct Shared {
     pub tasks: Tasks,
     /// The authorities by which the daemon trusts the server.
     pub server_authorities: Option<String>,
+    /// Started by the first controller that asks.
+    pub kinds: OnceLock<Arc<Kinds>>,
 }
 
 /// One controller's view of the world, and its own identity.
@@ -75,6 +78,16 @@ impl Controller {
     /// The shared store of a kind.
     pub fn store<T: Object + DeserializeOwned>(&self, resource: &Resource) -> Store<T> {
         self.shared.informers.watch(Watch::new(resource.clone()))
+    }
+
+    /// The metadata of the objects of every kind.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        let start = || {
+            let kinds: Arc<Kinds> = Arc::default();
+            self.tasks.spawn("watch all kinds", kinds::follow(kinds.clone(), self.shared.clone()));
+            kinds
+        };
+        self.shared.kinds.get_or_init(start).clone()
     }
 
     /// All watches of the daemon.

@@ -82,6 +82,7 @@ async fn start_controllers(
         flags: flags.clone(),
         tasks: tasks.clone(),
         server_authorities: config.ca.as_ref().map(read_authorities).transpose()?,
+        kinds: Default::default(),
     });
     let host = daemon::hostname();
     let interval = flags.duration("controller-start-interval").to_std();

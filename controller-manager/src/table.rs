@@ -116,7 +116,12 @@ pub static TABLE: &[Row] = &[
     ),
     absent("ttl-controller", "ttl"),
     absent("disruption-controller", "disruption"),
-    absent("resourcequota-controller", "resourcequota"),
+    row(
+        "resourcequota-controller",
+        "resourcequota",
+        "resourcequota-controller",
+        controllers::resourcequota::start,
+    ),
     absent("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
     row(
         "certificatesigningrequest-signing-controller",

@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod cri;
+pub mod cron;
 pub mod field;
 pub mod fields;
 pub mod json;
@@ -9,6 +10,8 @@ pub mod labels;
 pub mod meta;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
+pub mod resources;
 pub mod schema;
 pub mod status;
 pub mod time;

@@ -7,11 +7,11 @@ use proto::quantity::Quantity;
 use proto::status::Status;
 use serde_json::{Value, json};
 
-use super::resources::{Amounts, amounts, of_pod};
 use super::step::{Row, items, text};
 use super::{Operation, Outcome, Review};
 use crate::auth::text::aggregate;
 use crate::registry::Local;
+use proto::resources::{Amounts, amounts, of_pod};
 
 pub(super) const LIMIT_RANGER: Row = Row {
     name: "LimitRanger",

@@ -15,7 +15,6 @@ mod pod_security;
 mod priority;
 mod quota;
 mod rbac_escalation;
-mod resources;
 mod runtime_class;
 mod service_account;
 mod step;

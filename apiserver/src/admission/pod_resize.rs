@@ -6,10 +6,10 @@ use proto::quantity::Quantity;
 use proto::status::{Cause, Status};
 use serde_json::Value;
 
-use super::resources::{amounts, of_pod};
 use super::step::{Row, find, text};
 use super::{Operation, Outcome, Review};
 use crate::registry::Local;
+use proto::resources::{amounts, of_pod};
 
 pub(super) const POD_RESIZE_VALIDATOR: Row =
     Row { name: "PodResizeValidator", operations: &[Operation::Update], mutate: None, validate: Some(check) };

@@ -32,6 +32,7 @@ component_base::object!(
     discovery::Endpoints,
     policy::CertificateSigningRequest,
     policy::ClusterRole,
+    policy::ResourceQuota,
 );
 
 /// A condition as most kinds have it in their status. Absent fields are not printed.

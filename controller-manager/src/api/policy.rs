@@ -1,8 +1,9 @@
-//! Views of certificate requests and roles.
+//! Views of certificate requests, roles and quotas.
 
 use std::collections::BTreeMap;
 
 use proto::meta::{ObjectMeta, nullable};
+use proto::resources::Amounts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -53,4 +54,45 @@ pub struct ClusterRole {
 pub struct AggregationRule {
     #[serde(deserialize_with = "nullable")]
     pub cluster_role_selectors: Vec<LabelSelector>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuota {
+    pub metadata: ObjectMeta,
+    pub spec: ResourceQuotaSpec,
+    pub status: ResourceQuotaStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResourceQuotaSpec {
+    pub hard: Amounts,
+    scopes: Value,
+    scope_selector: Value,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ResourceQuotaStatus {
+    pub hard: Amounts,
+    pub used: Amounts,
+}
+
+impl ResourceQuotaSpec {
+    /// Whether it is about some objects only.
+    pub fn has_scopes(&self) -> bool {
+        let no = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+        !no(&self.scopes) || !no(&self.scope_selector["matchExpressions"])
+    }
+
+    /// Whether both are about the same objects.
+    pub fn same_scopes(&self, other: &Self) -> bool {
+        self.scopes == other.scopes && self.scope_selector == other.scope_selector
+    }
+
+    /// A quota of these scopes alone, as [`proto::quota`] reads them.
+    pub fn scopes_value(&self) -> Value {
+        serde_json::json!({"spec": {"scopes": self.scopes, "scopeSelector": self.scope_selector}})
+    }
 }

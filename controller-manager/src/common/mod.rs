@@ -9,6 +9,7 @@ pub mod hash;
 pub mod history;
 pub mod intstr;
 pub mod keys;
+pub mod kinds;
 pub mod nodes;
 pub mod pod_control;
 pub mod pods;

@@ -4,33 +4,35 @@
 //! must be looked at goes to two queues, and is decided on live objects.
 
 mod graph;
-mod kinds;
 mod plan;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use component_base::client::{DeleteOptions, Error, Patch, Preconditions, Resource};
 use component_base::queue::{Next, Queue};
-use component_base::watch::Change;
 use parking_lot::Mutex;
 use proto::meta::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
-use crate::api::core::{Metadata, Owned, OwnedMeta};
+use crate::api::core::{Metadata, OwnedMeta};
+use crate::common::kinds::Kinds;
 use crate::context::Controller;
 use graph::{FOREGROUND, Graph, Node, ORPHAN, Place, Uid, Work};
-use kinds::Kinds;
 use plan::{Owner, Plan};
 
 /// Owners known to be gone are remembered, up to this many.
 const ABSENT_LIMIT: usize = 500;
 
+/// When an owner of a kind that the server doesn't have is looked at again.
+const UNKNOWN_KIND_RETRY: Duration = Duration::from_secs(30);
+
 struct Collector {
     controller: Arc<Controller>,
     graph: Mutex<Graph>,
     absent: Mutex<HashSet<Uid>>,
-    kinds: Kinds,
+    kinds: Arc<Kinds>,
     delete: Queue<Uid>,
     orphan: Queue<Uid>,
 }
@@ -44,13 +46,17 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
     let this = Arc::new(Collector {
         graph: Mutex::default(),
         absent: Mutex::default(),
-        kinds: Kinds::default(),
+        kinds: controller.kinds(),
         delete: Queue::new("garbage_collector_attempt_to_delete"),
         orphan: Queue::new("garbage_collector_attempt_to_orphan"),
         controller: controller.clone(),
     });
-    let watcher = this.clone();
-    controller.tasks.spawn("garbage collector: kinds", async move { kinds::follow(watcher).await });
+    let own = this.clone();
+    this.kinds.subscribe(move |kind, change| {
+        let old = change.old.as_deref().map(|object| &object.metadata);
+        let new = change.new.as_deref().map(|object| &object.metadata);
+        own.on_change(&kind.api_version, &kind.name, old, new);
+    });
     let own = this.clone();
     let ready = async move { own.kinds.synced().await };
     let own = this.clone();
@@ -143,7 +149,7 @@ impl Collector {
             if self.kinds.resource(&node.place.api_version, &node.place.kind).is_none() {
                 // A kind that the server doesn't have (yet): its objects can't be judged.
                 tracing::debug!(kind = %node.place.kind, "An owner of unknown kind is left alone");
-                return Ok(Next::Done);
+                return Ok(Next::After(UNKNOWN_KIND_RETRY));
             }
             match self.live(&node.place, uid).await? {
                 None => self.gone(uid),
@@ -324,11 +330,4 @@ impl Collector {
             outcome => Ok(outcome?),
         }
     }
-}
-
-/// Reports an event of a store to the graph.
-fn report(collector: &Collector, api_version: &Arc<str>, kind: &Arc<str>, change: &Change<Owned>) {
-    let old = change.old.as_deref().map(|object| &object.metadata);
-    let new = change.new.as_deref().map(|object| &object.metadata);
-    collector.on_change(api_version, kind, old, new);
 }

@@ -4,17 +4,15 @@
 //! read-check-write, so that concurrent writes can't pass together what only one may. If the write
 //! fails later, the quota controller finds the charge to be too high and lowers it.
 
-mod scopes;
-mod usage;
-
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use proto::labels::Selector;
+use proto::quota::{self as usage, Facts};
+use proto::resources::{Amounts, add, amounts, display, is_pod_level};
 use proto::status::Status;
 use serde_json::{Value, json};
 
-use super::resources::{Amounts, add, amounts, display, is_pod_level};
 use super::step::{Row, items, text};
 use super::{Operation, Outcome, Review};
 use crate::registry::Local;
@@ -50,20 +48,29 @@ fn charge<'a>(local: &'a Arc<dyn Local>, review: &'a mut Review) -> Outcome<'a> 
 
 /// Creation of anything in a namespace, and those updates that can use more.
 fn concerns(review: &Review) -> bool {
-    if review.namespace.is_empty() {
+    let resource = (review.group(), review.resource());
+    if review.namespace.is_empty() || usage::is_ignored(resource.0, resource.1) {
         return false;
     }
-    let resource = (review.group(), review.resource());
     match (review.operation, review.subresource.as_str()) {
         (Operation::Create, "") => true,
         (Operation::Update, "resize") => resource == ("", "pods"),
+        (Operation::Update, "status") if resource == ("", "persistentvolumeclaims") => {
+            let storage = |claim: &Value| amounts(&claim["status"]["allocatedResources"]).remove("storage");
+            storage(&review.object) != storage(&review.old)
+                || facts(review, &review.object) != facts(review, &review.old)
+        }
         (Operation::Update, "") => match resource {
-            ("", "services" | "persistentvolumeclaims") => true,
-            ("", "pods") => scopes::is_terminating(&review.object) != scopes::is_terminating(&review.old),
+            ("", "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims") => true,
+            ("", "pods") => usage::is_terminating(&review.object) != usage::is_terminating(&review.old),
             _ => false,
         },
         _ => false,
     }
+}
+
+fn facts(review: &Review, object: &Value) -> Facts {
+    Facts::of(review.group(), review.resource(), object)
 }
 
 /// What the write adds to the usage that the quota counts; `None` if nothing.
@@ -72,7 +79,7 @@ fn delta(quota: &Value, review: &Review, now: i64) -> Result<Option<Amounts>, St
     let hard = amounts(&quota["status"]["hard"]);
     let counted: Vec<String> =
         hard.keys().filter(|name| usage::counts(group, resource, name)).cloned().collect();
-    let matches = |object: &Value| scopes::match_all(quota, group, resource, object);
+    let matches = |object: &Value| facts(review, object).match_all(quota);
     if counted.is_empty() || !matches(&review.object) {
         return Ok(None);
     }
@@ -140,7 +147,8 @@ fn charged(quota: &Value, delta: &Amounts, review: &Review) -> Result<Value, Sta
     add(&mut used, &delta);
     let exceeds = |name: &String| used.get(name).zip(hard.get(name)).is_some_and(|(used, hard)| used > hard);
     let exceeded: Vec<&String> = delta.keys().filter(|name| exceeds(name)).collect();
-    if !exceeded.is_empty() {
+    // What a volume has got can't be refused any more; it is counted.
+    if !exceeded.is_empty() && review.subresource != "status" {
         let only = |list: &Amounts| {
             let masked: Amounts = list.iter().filter(|(name, _)| exceeded.contains(name)).map(pair).collect();
             display(&masked)

@@ -2,28 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use proto::quantity::Quantity;
+use crate::quantity::Quantity;
 use serde_json::Value;
 
-use super::step::{items, text};
-
 /// Amounts by resource name.
-pub(super) type Amounts = BTreeMap<String, Quantity>;
+pub type Amounts = BTreeMap<String, Quantity>;
 
 /// Reads a list of amounts; what can't be read was refused by validation before.
-pub(super) fn amounts(list: &Value) -> Amounts {
+pub fn amounts(list: &Value) -> Amounts {
     let entries = list.as_object().into_iter().flatten();
     entries.filter_map(|(name, value)| Some((name.clone(), Quantity::from_json(value).ok()?))).collect()
 }
 
 /// Adds `more` to `sum`.
-pub(super) fn add(sum: &mut Amounts, more: &Amounts) {
+pub fn add(sum: &mut Amounts, more: &Amounts) {
     for (name, amount) in more {
         sum.entry(name.clone()).and_modify(|old| old.add(amount)).or_insert_with(|| amount.clone());
     }
 }
 
-fn raise_to(max: &mut Amounts, other: &Amounts) {
+/// Raises each amount of `max` to that of `other` where it is less.
+pub fn raise_to(max: &mut Amounts, other: &Amounts) {
     for (name, amount) in other {
         let entry = max.entry(name.clone()).or_insert_with(|| amount.clone());
         if *amount > *entry {
@@ -32,11 +31,43 @@ fn raise_to(max: &mut Amounts, other: &Amounts) {
     }
 }
 
+/// Items of a list; none if there is no list.
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
 /// `requests` or `limits` of the whole pod: containers run together, init containers one after
 /// the other, those that keep running beside all that start later; plus the sandbox's overhead.
-pub(super) fn of_pod(pod: &Value, which: &str) -> Amounts {
+pub fn of_pod(pod: &Value, which: &str) -> Amounts {
+    total(pod, which, |container| amounts(&container["resources"][which]))
+}
+
+/// The same, where a container that is being resized counts with the most of what it is to have, has been promised
+/// and has (KEP-1287).
+pub fn of_pod_with_status(pod: &Value, which: &str) -> Amounts {
+    let infeasible = items(&pod["status"]["conditions"])
+        .iter()
+        .any(|c| c["type"] == "PodResizePending" && c["reason"] == "Infeasible");
+    let statuses = |list: &str| items(&pod["status"][list]);
+    total(pod, which, |container| {
+        let spec = amounts(&container["resources"][which]);
+        let mut all = statuses("containerStatuses").iter().chain(statuses("initContainerStatuses"));
+        let Some(status) = all.find(|s| s["name"] == container["name"] && s["resources"].is_object()) else {
+            return spec;
+        };
+        let mut most = amounts(&status["resources"][which]);
+        if which == "requests" {
+            raise_to(&mut most, &amounts(&status["allocatedResources"]));
+        }
+        if !infeasible {
+            raise_to(&mut most, &spec);
+        }
+        most
+    })
+}
+
+fn total(pod: &Value, which: &str, own: impl Fn(&Value) -> Amounts) -> Amounts {
     let spec = &pod["spec"];
-    let own = |container: &Value| amounts(&container["resources"][which]);
     let mut total = Amounts::new();
     for container in items(&spec["containers"]) {
         add(&mut total, &own(container));
@@ -44,7 +75,7 @@ pub(super) fn of_pod(pod: &Value, which: &str) -> Amounts {
     let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
     for container in items(&spec["initContainers"]) {
         let mut at_this_time = own(container);
-        if text(&container["restartPolicy"]) == "Always" {
+        if container["restartPolicy"] == "Always" {
             add(&mut total, &at_this_time);
             add(&mut sidecars, &at_this_time);
             raise_to(&mut peak, &sidecars);
@@ -69,12 +100,12 @@ pub(super) fn of_pod(pod: &Value, which: &str) -> Amounts {
 }
 
 /// Resources that can be set for a pod as a whole.
-pub(super) fn is_pod_level(name: &str) -> bool {
+pub fn is_pod_level(name: &str) -> bool {
     name == "cpu" || name == "memory" || name.starts_with("hugepages-")
 }
 
 /// Amounts as messages show them.
-pub(super) fn display(list: &Amounts) -> String {
+pub fn display(list: &Amounts) -> String {
     let parts: Vec<String> = list.iter().map(|(name, amount)| format!("{name}={amount}")).collect();
     parts.join(",")
 }

@@ -1,24 +1,49 @@
 //! What one object uses of the resources that quotas count.
 
-use proto::quantity::{Format, Quantity};
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::super::resources::{Amounts, amounts, of_pod};
-use super::super::step::{items, text};
+use super::{items, text};
+use crate::quantity::{Format, Quantity};
+use crate::resources::{Amounts, amounts, of_pod_with_status};
 
+const DEVICE_SUFFIX: &str = ".deviceclass.resource.k8s.io/devices";
+/// The most devices that one claim can be given.
+const MAX_DEVICES: i64 = 32;
 const CLASS_SUFFIX: &str = ".storageclass.storage.k8s.io/";
 /// Kinds with a name of their own in quotas, besides `count/…`.
 const LEGACY_COUNTS: &[&str] = &["configmaps", "replicationcontrollers", "resourcequotas", "secrets"];
 /// Compute resources that have a `requests.` and a `limits.` form.
 const COMPUTE: &[&str] = &["cpu", "memory", "ephemeral-storage"];
 
-/// The usage of an object of this group and resource.
-pub(super) fn of_object(group: &str, resource: &str, object: &Value, now: i64) -> Amounts {
+/// Kinds that no quota counts: they are not stored, or never were counted.
+const IGNORED: &[(&str, &str)] = &[
+    ("", "bindings"),
+    ("", "componentstatuses"),
+    ("", "events"),
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+    ("events.k8s.io", "events"),
+];
+
+/// Whether quotas leave this kind alone.
+pub fn is_ignored(group: &str, resource: &str) -> bool {
+    IGNORED.contains(&(group, resource))
+}
+
+/// The usage of an object of this group and resource at `now`, in seconds of Unix time.
+pub fn of_object(group: &str, resource: &str, object: &Value, now: i64) -> Amounts {
     let mut usage = Amounts::from([(count_name(group, resource), count(1))]);
     match (group, resource) {
-        ("", "pods") if is_charged(object, now) => add_pod(object, &mut usage),
+        ("", "pods") if charged_until(object).is_none_or(|end| now <= end) => add_pod(object, &mut usage),
         ("", "services") => add_service(object, &mut usage),
         ("", "persistentvolumeclaims") => add_claim(object, &mut usage),
+        ("resource.k8s.io", "resourceclaims") => add_devices(object, &mut usage),
         ("", resource) if LEGACY_COUNTS.contains(&resource) => {
             usage.insert(resource.to_owned(), count(1));
         }
@@ -35,33 +60,30 @@ fn count_name(group: &str, resource: &str) -> String {
     if group.is_empty() { format!("count/{resource}") } else { format!("count/{resource}.{group}") }
 }
 
-/// Pods that have ended, or should have been gone by now, use no resources.
-fn is_charged(pod: &Value, now: i64) -> bool {
+/// The last second, of Unix time, in which a pod uses resources, if there is one: those of a pod that has ended, or should
+/// have been gone by now, are free.
+pub fn charged_until(pod: &Value) -> Option<i64> {
     if matches!(text(&pod["status"]["phase"]), "Failed" | "Succeeded") {
-        return false;
+        return Some(i64::MIN);
     }
     let metadata = &pod["metadata"];
-    let deletion =
-        metadata["deletionTimestamp"].as_str().and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    match (deletion, metadata["deletionGracePeriodSeconds"].as_i64()) {
-        (Some(deletion), Some(grace)) => now <= deletion.as_second() + grace,
-        _ => true,
-    }
+    let deletion = metadata["deletionTimestamp"].as_str()?.parse::<jiff::Timestamp>().ok()?;
+    Some(deletion.as_second().saturating_add(metadata["deletionGracePeriodSeconds"].as_i64()?))
 }
 
 fn add_pod(pod: &Value, usage: &mut Amounts) {
-    usage.extend(compute(&of_pod(pod, "requests"), &of_pod(pod, "limits")));
+    usage.extend(compute(&of_pod_with_status(pod, "requests"), &of_pod_with_status(pod, "limits")));
 }
 
 /// Requests and limits under the names that quotas have for them.
-pub(super) fn compute(requests: &Amounts, limits: &Amounts) -> Amounts {
+pub fn compute(requests: &Amounts, limits: &Amounts) -> Amounts {
     let mut usage = Amounts::from([("pods".to_owned(), count(1))]);
     for (name, amount) in requests {
         let prefixed = format!("requests.{name}");
         if COMPUTE.contains(&name.as_str()) || name.starts_with("hugepages-") {
             usage.insert(name.clone(), amount.clone());
             usage.insert(prefixed, amount.clone());
-        } else if name.contains('/') {
+        } else if is_extended(name) {
             usage.insert(prefixed, amount.clone());
         }
     }
@@ -93,7 +115,16 @@ fn add_service(service: &Value, usage: &mut Amounts) {
 fn add_claim(claim: &Value, usage: &mut Amounts) {
     let annotation = &claim["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
     let class = annotation.as_str().unwrap_or_else(|| text(&claim["spec"]["storageClassName"]));
-    let storage = amounts(&claim["spec"]["resources"]["requests"]).remove("storage");
+    let mut storage = amounts(&claim["spec"]["resources"]["requests"]).remove("storage");
+    // A volume that was made larger, or is being, counts with what it has.
+    if let Some(storage) = &mut storage {
+        if let Some(more) = amounts(&claim["status"]["allocatedResources"]).remove("storage")
+            && more > *storage
+        {
+            *storage = more;
+        }
+        storage.round_up(0);
+    }
     let charged = [("persistentvolumeclaims", Some(count(1))), ("requests.storage", storage)];
     for (name, amount) in charged {
         let Some(amount) = amount else { continue };
@@ -104,8 +135,30 @@ fn add_claim(claim: &Value, usage: &mut Amounts) {
     }
 }
 
+/// Devices by class: of alternatives, the most that one of them may take.
+fn add_devices(claim: &Value, usage: &mut Amounts) {
+    let devices = |request: &Value| match text(&request["allocationMode"]) {
+        "ExactCount" => request["count"].as_i64().unwrap_or(0),
+        "All" => MAX_DEVICES,
+        _ => 0,
+    };
+    for request in items(&claim["spec"]["devices"]["requests"]) {
+        let alternatives = items(&request["firstAvailable"]);
+        let exactly = request["exactly"].is_object().then_some(&request["exactly"]);
+        let mut most: BTreeMap<&str, i64> = BTreeMap::new();
+        for choice in alternatives.iter().chain(exactly.filter(|_| alternatives.is_empty())) {
+            let entry = most.entry(text(&choice["deviceClassName"])).or_default();
+            *entry = devices(choice).max(*entry);
+        }
+        for (class, number) in most {
+            let name = format!("{class}{DEVICE_SUFFIX}");
+            usage.entry(name).or_insert_with(|| count(0)).add(&count(number));
+        }
+    }
+}
+
 /// Whether a quota's resource is one that objects of this kind use.
-pub(super) fn counts(group: &str, resource: &str, name: &str) -> bool {
+pub fn counts(group: &str, resource: &str, name: &str) -> bool {
     if name == count_name(group, resource) {
         return true;
     }
@@ -116,24 +169,30 @@ pub(super) fn counts(group: &str, resource: &str, name: &str) -> bool {
             let name = name.split_once(CLASS_SUFFIX).map_or(name, |(_, name)| name);
             matches!(name, "persistentvolumeclaims" | "requests.storage")
         }
+        ("resource.k8s.io", "resourceclaims") => name.ends_with(DEVICE_SUFFIX),
         ("", resource) => LEGACY_COUNTS.contains(&resource) && name == resource,
         _ => false,
     }
 }
 
+/// A resource that Kubernetes itself knows nothing of, or a device class in the form of one.
+fn is_extended(name: &str) -> bool {
+    name.contains('/')
+        && (!name.contains("kubernetes.io/") || name.starts_with("deviceclass.resource.kubernetes.io/"))
+}
+
 fn is_pod_resource(name: &str) -> bool {
     let bare = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits.")).unwrap_or(name);
-    let is_extended = name.starts_with("requests.") && bare.contains('/');
     name == "pods"
         || COMPUTE.contains(&bare)
         || (bare.starts_with("hugepages-") && !name.starts_with("limits."))
-        || is_extended
+        || (name.starts_with("requests.") && is_extended(bare))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::resources::display;
     use super::*;
+    use crate::resources::display;
     use serde_json::json;
 
     #[test]
@@ -160,6 +219,23 @@ mod tests {
                 "persistentvolumeclaims",
                 json!({ "spec": { "storageClassName": "fast", "resources": { "requests": { "storage": "1Gi" } } } }),
                 "count/persistentvolumeclaims=1,fast.storageclass.storage.k8s.io/persistentvolumeclaims=1,fast.storageclass.storage.k8s.io/requests.storage=1Gi,persistentvolumeclaims=1,requests.storage=1Gi",
+            ),
+            (
+                "",
+                "persistentvolumeclaims",
+                json!({ "spec": { "resources": { "requests": { "storage": "1500m" } } },
+                    "status": { "allocatedResources": { "storage": "5" } } }),
+                "count/persistentvolumeclaims=1,persistentvolumeclaims=1,requests.storage=5",
+            ),
+            (
+                "resource.k8s.io",
+                "resourceclaims",
+                json!({ "spec": { "devices": { "requests": [
+                    { "exactly": { "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2 } },
+                    { "firstAvailable": [
+                        { "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1 },
+                        { "deviceClassName": "nic", "allocationMode": "All" }] }] } } }),
+                "count/resourceclaims.resource.k8s.io=1,gpu.deviceclass.resource.k8s.io/devices=3,nic.deviceclass.resource.k8s.io/devices=32",
             ),
         ] {
             let usage = of_object(group, resource, &object, 0);
