@@ -51,6 +51,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         allow_privileged: options.allow_privileged,
         service_ranges: options.service_ranges.iter().map(|r| (r.addr(), r.prefix_len())).collect(),
         node_ports: options.node_ports,
+        gates: options.gates.clone(),
     };
     registry::install(&mut rows, &enabled, settings.clone());
     auth::review::install(&mut rows);

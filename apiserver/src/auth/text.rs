@@ -1,4 +1,4 @@
-//! Quoting as Go's `%q` does it, which upstream's messages use throughout.
+//! Quoting as Go's `%q` and `%v` do it, which upstream's messages use throughout.
 
 pub use proto::field::quote as quoted;
 
@@ -6,6 +6,13 @@ pub use proto::field::quote as quoted;
 pub fn quoted_list<S: AsRef<str>>(items: &[S]) -> String {
     let items: Vec<String> = items.iter().map(|item| quoted(item.as_ref())).collect();
     format!("[{}]", items.join(" "))
+}
+
+/// How Go prints a user: `&{name uid [group] map[key:[value]]}`.
+pub fn go_user(user: &super::UserInfo) -> String {
+    let extra: Vec<String> =
+        user.extra.iter().map(|(key, values)| format!("{key}:[{}]", values.join(" "))).collect();
+    format!("&{{{} {} [{}] map[{}]}}", user.name, user.uid, user.groups.join(" "), extra.join(" "))
 }
 
 /// How Go prints several errors as one: the only one bare, more in brackets, duplicates once.

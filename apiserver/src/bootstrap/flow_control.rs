@@ -30,7 +30,7 @@ const PRIORITY_LEVELS: &[(&str, i32, i32, Response)] = &[
 ];
 
 /// Default PriorityLevelConfigurations.
-pub(super) fn priority_levels() -> Vec<Value> {
+pub(crate) fn priority_levels() -> Vec<Value> {
     let level = |(name, shares, lendable, response): &(&str, i32, i32, Response)| {
         let limits = json!({ "nominalConcurrencyShares": shares, "lendablePercent": lendable });
         let spec = match response {
@@ -52,7 +52,7 @@ fn limited(mut limits: Value, response: Value) -> Value {
 }
 
 /// Default FlowSchemas.
-pub(super) fn flow_schemas() -> Vec<Value> {
+pub(crate) fn flow_schemas() -> Vec<Value> {
     let everyone = || vec![group("system:unauthenticated"), group("system:authenticated")];
     let system_accounts = || account("kube-system", "*");
     let probes = json!({ "verbs": ["get"], "nonResourceURLs": ["/healthz", "/readyz", "/livez"] });
@@ -116,6 +116,15 @@ pub(super) fn flow_schemas() -> Vec<Value> {
         schema("global-default", "global-default", 9900, BY_USER, everyone(), everything()),
         schema("catch-all", "catch-all", 10000, BY_USER, everyone(), everything()),
     ]
+}
+
+/// The object of this kind whose spec nobody may change, if the name is of one.
+pub(crate) fn mandatory(kind: &str, name: &str) -> Option<Value> {
+    if !MANDATORY.contains(&name) {
+        return None;
+    }
+    let all = if kind == "FlowSchema" { flow_schemas() } else { priority_levels() };
+    all.into_iter().find(|object| object["metadata"]["name"] == name)
 }
 
 const BY_USER: Option<&str> = Some("ByUser");

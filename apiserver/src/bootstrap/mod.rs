@@ -6,7 +6,7 @@
 
 mod apply;
 mod cluster_authentication;
-mod flow_control;
+pub(crate) mod flow_control;
 pub mod rbac;
 
 use std::sync::Arc;

@@ -79,7 +79,7 @@ impl Engine {
         generated: bool,
         review: &mut Option<Review>,
     ) -> Result<Creation, Status> {
-        let mut warnings = before_create(store, ctx, &mut object)?;
+        let mut warnings = before_create(store, ctx, &mut object).await?;
         if let Some(review) = review {
             review.name = ctx.name.clone();
             review.object = object;
@@ -124,7 +124,11 @@ pub(super) fn prepare_new(object: &mut Value, ctx: &Ctx) -> bool {
 }
 
 /// Hooks and validation of a new object: its warnings.
-pub(super) fn before_create(store: &Store, ctx: &Ctx, object: &mut Value) -> Result<Vec<String>, Status> {
+pub(super) async fn before_create(
+    store: &Store,
+    ctx: &Ctx,
+    object: &mut Value,
+) -> Result<Vec<String>, Status> {
     let storage = &store.codec.storage;
     let hooks = &storage.hooks;
     let namespace = if storage.namespaced { ctx.namespace.as_str() } else { "" };
@@ -132,6 +136,9 @@ pub(super) fn before_create(store: &Store, ctx: &Ctx, object: &mut Value) -> Res
     (hooks.prepare_create)(ctx, object);
     let mut errors = meta::validate(object, storage.namespaced, hooks);
     errors.extend((hooks.validate)(ctx, object));
+    if let (Some(ask), true) = (hooks.ask, errors.is_empty()) {
+        errors = ask(ctx, object, &Value::Null).await;
+    }
     if !errors.is_empty() {
         return Err(Status::invalid(&storage.group, &storage.kind, meta::text(object, "name"), &errors));
     }

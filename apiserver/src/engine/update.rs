@@ -133,7 +133,7 @@ impl Engine {
         }
         let reservation = begin(how.hooks, ctx, &mut new, Some(&old)).await?;
         let done = async {
-            let mut warnings = before_update(store, how.hooks, ctx, &mut new, &old)?;
+            let mut warnings = before_update(store, how.hooks, ctx, &mut new, &old).await?;
             keep_managed_times(&mut new, &old);
             if let Some(review) = &mut seen {
                 review.object = std::mem::take(&mut new);
@@ -236,7 +236,7 @@ impl Engine {
         prepare_new(&mut new, ctx);
         let reservation = begin(&store.codec.storage.hooks, ctx, &mut new, None).await?;
         let done = async {
-            let mut warnings = before_create(store, ctx, &mut new)?;
+            let mut warnings = before_create(store, ctx, &mut new).await?;
             if let Some(review) = &mut seen {
                 review.object = std::mem::take(&mut new);
                 self.admission().validate(review).await?;
@@ -266,7 +266,7 @@ impl Engine {
 }
 
 /// Hooks and validation of a change: its warnings.
-fn before_update(
+async fn before_update(
     store: &Store,
     hooks: &Hooks,
     ctx: &Ctx,
@@ -293,6 +293,9 @@ fn before_update(
     let mut errors = meta::validate(new, storage.namespaced, &storage.hooks);
     errors.extend(meta::validate_update(new, old));
     errors.extend((hooks.validate_update)(ctx, new, old));
+    if let (Some(ask), true) = (hooks.ask, errors.is_empty()) {
+        errors = ask(ctx, new, old).await;
+    }
     if !errors.is_empty() {
         return Err(Status::invalid(&storage.group, &storage.kind, meta::text(new, "name"), &errors));
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use component_base::features::Gates;
 use component_base::flags::Parsed;
 
 use crate::admission::AdmissionOptions;
@@ -84,6 +85,8 @@ pub struct Options {
     pub kubelet: KubeletOptions,
     /// --allow-privileged
     pub allow_privileged: bool,
+    /// --feature-gates
+    pub gates: Gates,
 }
 
 impl Options {
@@ -178,6 +181,7 @@ impl Options {
                 address_types: flags.list("kubelet-preferred-address-types").to_vec(),
             },
             allow_privileged: flags.bool("allow-privileged"),
+            gates: Gates::from_flags(flags, &Default::default()).map_err(|e| Error::Value(e.to_string()))?,
         })
     }
 }

@@ -10,6 +10,9 @@ use super::Ctx;
 /// Takes a body and answers with an object.
 pub type Create = for<'a> fn(&'a Ctx, Value) -> BoxFuture<'a, Result<Value, Status>>;
 
+/// Validates what only the server's objects and authorizers can tell: `(ctx, new, old)`, old is null for a new object.
+pub type Ask = for<'a> fn(&'a Ctx, &'a Value, &'a Value) -> BoxFuture<'a, Errors>;
+
 /// Allocates what a write needs (addresses, ports) and fills it in; the engine settles the reservation after the transaction.
 pub type Begin = for<'a> fn(
     &'a Ctx,
@@ -36,6 +39,8 @@ pub struct Hooks {
     pub validate: fn(&Ctx, &Value) -> Errors,
     /// Validates a change: `(ctx, new, old)`.
     pub validate_update: fn(&Ctx, &Value, &Value) -> Errors,
+    /// More validation, if the two above found nothing.
+    pub ask: Option<Ask>,
     /// What is wrong with a name (`prefix`: of a generateName); texts of `proto::content`.
     pub validate_name: fn(name: &str, prefix: bool) -> Vec<String>,
     /// Texts for Warning headers on create.
@@ -77,6 +82,7 @@ impl Default for Hooks {
             prepare_update: |_, _, _| {},
             validate: |_, _| Errors::new(),
             validate_update: |_, _, _| Errors::new(),
+            ask: None,
             validate_name: |name, prefix| {
                 let name = if prefix { proto::content::masked_trailing_dash(name) } else { name.to_owned() };
                 proto::content::is_dns1123_subdomain(&name)

@@ -25,6 +25,7 @@ pub(crate) type Enabled<'a> = &'a Environment<'a>;
 pub(crate) struct Kind {
     storage: Option<Storage>,
     endpoints: Vec<Endpoint>,
+    gate: Option<&'static str>,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
         Kind {
             storage: Some(Storage::new(group, version, resource, kind)),
             endpoints: vec![Endpoint::new(group, version, resource, kind)],
+            gate: None,
         }
     }
 
@@ -52,7 +54,7 @@ impl Kind {
         let mut endpoint = Endpoint::new(group, version, resource, kind);
         endpoint.backing = Backing::Create(create);
         endpoint.verbs = Verbs::CREATE;
-        Kind { storage: None, endpoints: vec![endpoint] }
+        Kind { storage: None, endpoints: vec![endpoint], gate: None }
     }
 
     fn store(mut self, change: impl FnOnce(&mut Storage)) -> Self {
@@ -65,6 +67,11 @@ impl Kind {
     fn each(mut self, change: impl Fn(&mut Endpoint)) -> Self {
         self.endpoints.iter_mut().for_each(change);
         self
+    }
+
+    /// Served only with a feature.
+    pub(crate) fn gated(self, gate: &'static str) -> Self {
+        Kind { gate: Some(gate), ..self }
     }
 
     /// Cluster-scoped.
@@ -190,7 +197,8 @@ impl Kind {
     pub(crate) fn install(self, builder: &mut Builder, enabled: Enabled) {
         let served =
             |endpoint: &Endpoint| (enabled.enabled)(&endpoint.group, &endpoint.version, &endpoint.resource);
-        if !self.endpoints.iter().any(served) {
+        let on = self.gate.is_none_or(|gate| enabled.settings.gates.enabled(gate));
+        if !on || !self.endpoints.iter().any(served) {
             return;
         }
         let needed = self.storage.as_ref().map(|storage| (storage.hub.clone(), storage.stored.clone()));

@@ -7,9 +7,11 @@
 //! - A [`Registry`] is an immutable snapshot; custom resources publish a new one through [`Shared`].
 
 mod builtin;
+mod callback;
 mod checks;
 mod columns;
 mod context;
+mod declarative;
 mod defaults;
 mod hooks;
 mod kind;
@@ -43,7 +45,7 @@ mod storagemigration;
 pub use builtin::{builtin, enabled_by_default, install};
 
 pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
-pub use hooks::{Begin, Create, Hooks, Reservation};
+pub use hooks::{Ask, Begin, Create, Hooks, Reservation};
 pub use rows::{
     Backing, Column, Connect, Conversion, Endpoint, ExternalConversion, Handler, Name, Scale, ScaleSelector,
     Selectable, Storage, Subresource, Verbs, names,

@@ -89,6 +89,19 @@ pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
     }
 }
 
+/// Removes a field that a feature adds, unless the feature is on or the old object has the field.
+pub(crate) fn drop_unless(on: bool, new: &mut Value, old: &Value, path: &[&str]) {
+    let used = match at(old, path) {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    };
+    if !on && !used {
+        remove_at(new, path);
+    }
+}
+
 /// A new object is of generation 1.
 pub(crate) fn first_generation(new: &mut Value) {
     set_at(new, &["metadata", "generation"], Value::from(1));

@@ -83,6 +83,8 @@ fn table(group: &str, kind: &str) -> Option<Table> {
         ("storage.k8s.io", "CSIDriver") => rows::CSI_DRIVER,
         ("storage.k8s.io", "CSIStorageCapacity") => rows::STORAGE_CAPACITY,
         ("scheduling.k8s.io", "PriorityClass") => rows::PRIORITY_CLASS,
+        ("scheduling.k8s.io", "Workload") => ONLY_AGE,
+        ("scheduling.k8s.io", "PodGroup") => rows::POD_GROUP,
         ("node.k8s.io", "RuntimeClass") => rows::RUNTIME_CLASS,
         (
             "admissionregistration.k8s.io",
@@ -99,6 +101,11 @@ fn table(group: &str, kind: &str) -> Option<Table> {
         ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate") => ONLY_AGE,
         ("resource.k8s.io", "ResourceClaim") => rows::RESOURCE_CLAIM,
         ("resource.k8s.io", "ResourceSlice") => rows::RESOURCE_SLICE,
+        ("resource.k8s.io", "DeviceTaintRule") => rows::DEVICE_TAINT_RULE,
+        ("resource.k8s.io", "ResourcePoolStatusRequest") => rows::RESOURCE_POOL_STATUS,
+        ("certificates.k8s.io", "PodCertificateRequest") => rows::POD_CERTIFICATE_REQUEST,
+        ("internal.apiserver.k8s.io", "StorageVersion") => rows::STORAGE_VERSION,
+        ("storagemigration.k8s.io", "StorageVersionMigration") => rows::STORAGE_VERSION_MIGRATION,
         ("apiregistration.k8s.io", "APIService") => rows::API_SERVICE,
         _ => return None,
     };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::{Column, Endpoint};
 use super::Table;
-use super::cells::{Object, human_duration, joined};
+use super::cells::{Object, human_duration, joined, labels};
 
 const NONE: &str = "<none>";
 const UNSET: &str = "<unset>";
@@ -526,6 +526,163 @@ pub(super) const RESOURCE_SLICE: Table = (
         ]
     },
 );
+
+pub(super) const POD_GROUP: Table = (
+    &[("Policy", "string", 0), ("Workload", "string", 0), ("Status", "string", 0), ("Age", "string", 0)],
+    |object| {
+        let gang = object.at(&["spec", "schedulingPolicy", "gang"]);
+        let mut status = "Pending";
+        let conditions = object.view_at(&["status", "conditions"]).items();
+        for condition in &conditions {
+            if condition.text("type") == "PodGroupScheduled" {
+                status = if condition.text("status") == "True" { "Scheduled" } else { "Unschedulable" };
+            }
+        }
+        for condition in conditions.iter().filter(|own| own.text("type") == "DisruptionTarget") {
+            status = text_at(condition.value(), &["reason"]);
+        }
+        vec![
+            Value::from(if gang.is_null() { "Basic" } else { "Gang" }),
+            object.text_or(&["spec", "podGroupTemplateRef", "workload", "workloadName"], NONE),
+            Value::from(status),
+            object.age(),
+        ]
+    },
+);
+
+pub(super) const DEVICE_TAINT_RULE: Table = (
+    &[
+        ("Key", "string", 0),
+        ("Value", "string", 0),
+        ("Effect", "string", 0),
+        ("TimeAdded", "string", 0),
+        ("Age", "string", 0),
+    ],
+    |object| {
+        let taint = |field| object.text(&["spec", "taint", field]);
+        let added = taint("timeAdded");
+        let added = if added.is_empty() { String::new() } else { object.since(added) };
+        vec![
+            Value::from(taint("key")),
+            Value::from(taint("value")),
+            Value::from(taint("effect")),
+            Value::from(added),
+            object.age(),
+        ]
+    },
+);
+
+pub(super) const RESOURCE_POOL_STATUS: Table = (
+    &[
+        ("Driver", "string", 0),
+        ("Total", "string", 0),
+        ("Available", "string", 0),
+        ("Allocated", "string", 0),
+        ("Unavailable", "string", 0),
+        ("Errors", "string", 0),
+        ("Pools", "integer", 0),
+        ("Status", "string", 0),
+        ("Completed", "string", 0),
+    ],
+    |object| {
+        let status = object.view_at(&["status"]);
+        let pools = status.get("pools").items();
+        let count = status.int("poolCount");
+        let conditions = status.get("conditions").items();
+        let is_final =
+            |own: &&View| own.text("status") == "True" && matches!(own.text("type"), "Complete" | "Failed");
+        let last = conditions.iter().find(is_final);
+        let (mut state, mut completed) = ("Pending".to_owned(), NONE.to_owned());
+        if let Some(last) = last {
+            state = last.text("type").to_owned();
+            if state == "Complete" {
+                completed = object.since(last.text("lastTransitionTime"));
+                if count > pools.len() as i64 {
+                    state = format!("Complete ({}/{count} pools)", pools.len());
+                }
+            }
+        }
+        let known = status.is_set() && state != "Failed";
+        let sum = |field: &str| {
+            let sum: i64 = pools.iter().map(|pool| pool.int(field)).sum();
+            Value::from(if known { sum.to_string() } else { "-".to_owned() })
+        };
+        let wrong = pools.iter().filter(|pool| pool.has("validationError")).count();
+        vec![
+            object.text_or(&["spec", "driver"], ""),
+            sum("totalDevices"),
+            sum("availableDevices"),
+            sum("allocatedDevices"),
+            sum("unavailableDevices"),
+            Value::from(if known { wrong.to_string() } else { "-".to_owned() }),
+            Value::from(count),
+            Value::from(state),
+            Value::from(completed),
+        ]
+    },
+);
+
+pub(super) const POD_CERTIFICATE_REQUEST: Table = (
+    &[
+        ("PodName", "string", 0),
+        ("ServiceAccountName", "string", 0),
+        ("NodeName", "string", 0),
+        ("SignerName", "string", 0),
+        ("State", "string", 0),
+        ("UnverifiedUserAnnotations", "string", 0),
+    ],
+    |object| {
+        let spec = |field| object.text_or(&["spec", field], "");
+        let mut state = "Pending";
+        for condition in object.view_at(&["status", "conditions"]).items() {
+            if matches!(condition.text("type"), "Issued" | "Denied" | "Failed") {
+                state = text_at(condition.value(), &["type"]);
+            }
+        }
+        vec![
+            spec("podName"),
+            spec("serviceAccountName"),
+            spec("nodeName"),
+            spec("signerName"),
+            Value::from(state),
+            labels(object.at(&["spec", "unverifiedUserAnnotations"])),
+        ]
+    },
+);
+
+pub(super) const STORAGE_VERSION: Table = (
+    &[("CommonEncodingVersion", "string", 0), ("StorageVersions", "string", 0), ("Age", "string", 0)],
+    |object| {
+        const SHOWN: usize = 3;
+        let versions = object.view_at(&["status", "storageVersions"]).items();
+        let texts: Vec<String> = versions
+            .iter()
+            .take(SHOWN)
+            .map(|own| format!("{}={}", own.text("apiServerID"), own.text("encodingVersion")))
+            .collect();
+        let mut shown = texts.join(",");
+        if versions.len() > SHOWN {
+            shown.push_str(&format!(" + {} more...", versions.len() - SHOWN));
+        } else if versions.is_empty() {
+            UNSET.clone_into(&mut shown);
+        }
+        vec![object.text_or(&["status", "commonEncodingVersion"], UNSET), Value::from(shown), object.age()]
+    },
+);
+
+pub(super) const STORAGE_VERSION_MIGRATION: Table =
+    (&[("Resource", "string", 0), ("Status", "string", 0)], |object| {
+        let resource = object.view_at(&["spec", "resource"]);
+        let name = proto::status::qualified(resource.text("group"), resource.text("resource"));
+        let mut status = "Unknown";
+        for condition in object.view_at(&["status", "conditions"]).items() {
+            let kind = text_at(condition.value(), &["type"]);
+            if condition.text("status") == "True" && matches!(kind, "Running" | "Failed" | "Succeeded") {
+                status = kind;
+            }
+        }
+        vec![Value::from(name), Value::from(status)]
+    });
 
 pub(super) const API_SERVICE: Table =
     (&[("Service", "string", 0), ("Available", "string", 0), ("Age", "string", 0)], |object| {
