@@ -3,8 +3,9 @@
 PREFIX ?= /opt/keelson
 TOOLS  ?= $(CURDIR)/.tools
 INIT   ?= --schedulable
+FUZZ_TIME ?= 60
 
-.PHONY: help up down test e2e bench images install lint tools
+.PHONY: help up down test e2e fuzz bench images install lint tools
 
 help: ## Show what there is
 	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +34,9 @@ e2e: tools ## The end-to-end tests: clusters out of namespaces (root)
 	hack/install.sh $(TOOLS)
 	e2e/images.sh $(TOOLS)/images
 	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e
+
+fuzz: ## Search for input that breaks a parser: FUZZ_TIME seconds for each target (FUZZ_TARGET: for one)
+	hack/fuzz.sh $(FUZZ_TIME) $(FUZZ_TARGET)
 
 bench: tools ## Measure against the budgets
 	KEELSON_TOOLS=$(TOOLS) hack/bench.sh

@@ -3,12 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto::status::Status;
-use serde::{Deserialize, Serialize};
 
-use super::store::{Store, unavailable};
+use super::store::{Store, too_large, unavailable};
+use super::token;
 use crate::cache::entry::{Entry, Selection};
 use crate::cache::map::Map;
 use crate::cache::row::{Change, Row};
@@ -47,6 +45,13 @@ pub struct ListQuery {
     pub continue_token: String,
 }
 
+impl ListQuery {
+    /// The token of the page after a key.
+    fn token(&self, revision: i64, after: &str) -> String {
+        token::encode(&keys::namespace_prefix(&self.namespace), revision, after)
+    }
+}
+
 /// A list.
 pub struct Listed {
     /// Items in order.
@@ -74,50 +79,6 @@ pub struct WatchQuery {
     pub initial: bool,
     /// Whether the end of those is told too.
     pub initial_end: bool,
-}
-
-/// The content of a continue token; upstream's format.
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    rv: i64,
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
-fn encode_token(revision: i64, after: &str) -> String {
-    let token = Token { v: TOKEN_VERSION.to_owned(), rv: revision, start: format!("{after}\0") };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
-}
-
-/// The revision to go on at (negative: whatever is current) and the key to start from.
-fn decode_token(text: &str) -> Result<(i64, String), Status> {
-    let bad = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
-    let invalid = |detail: &dyn std::fmt::Display| bad(format!("continue key is not valid: {detail}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|e| invalid(&e))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(&e))?;
-    if token.v != TOKEN_VERSION {
-        return Err(bad(format!(
-            "continue key is not valid: server does not recognize this encoded version {}",
-            token.v
-        )));
-    }
-    if token.rv == 0 {
-        return Err(bad(
-            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
-                .into(),
-        ));
-    }
-    if token.start.is_empty() {
-        return Err(
-            bad("continue key is not valid: encoded start key empty (version meta.k8s.io/v1)".into()),
-        );
-    }
-    if token.start.split('/').any(|s| s == ".." || s == "." || s.is_empty()) {
-        return Err(invalid(&token.start));
-    }
-    Ok((token.rv, token.start))
 }
 
 impl Store {
@@ -156,7 +117,8 @@ impl Store {
     }
 
     async fn next_page(&self, query: &ListQuery, prefix: &str) -> Result<Listed, Status> {
-        let (revision, start) = decode_token(&query.continue_token)?;
+        let (revision, start) =
+            token::decode(&keys::namespace_prefix(&query.namespace), &query.continue_token)?;
         let Some(row) = &self.row else {
             return self.list_etcd(revision.max(0), &start, prefix, query).await;
         };
@@ -201,7 +163,7 @@ impl Store {
         if range.next().is_some()
             && let Some(last) = items.last()
         {
-            continue_token = encode_token(revision, &last.key);
+            continue_token = query.token(revision, &last.key);
             remaining = everything.then(|| range.count() as i64 + 1);
             row.keep_snapshot(revision, map.clone());
         }
@@ -227,7 +189,7 @@ impl Store {
                 limit => (limit - items.len()) as i64,
             };
             let page = self.etcd.range(&from, &end, wanted.max(1), revision).await;
-            let page = page.map_err(|e| self.expired(e, &query.continue_token, start))?;
+            let page = page.map_err(|e| self.broken_off(e, query, start, revision))?;
             if revision == 0 {
                 revision = page.revision;
             }
@@ -246,7 +208,7 @@ impl Store {
                 return Ok(Listed {
                     items,
                     revision,
-                    continue_token: encode_token(revision, relative),
+                    continue_token: query.token(revision, relative),
                     remaining,
                 });
             }
@@ -255,16 +217,19 @@ impl Store {
         Ok(Listed { items, revision, continue_token: String::new(), remaining: None })
     }
 
-    /// A page that is compacted away: with the way to go on that upstream offers.
-    fn expired(&self, error: storage::Error, token: &str, start: &str) -> Status {
-        if !matches!(error, storage::Error::Compacted) || token.is_empty() {
+    /// A page that can't be read at its revision. If that is compacted away, with the way to go on that upstream offers.
+    fn broken_off(&self, error: storage::Error, query: &ListQuery, start: &str, revision: i64) -> Status {
+        if matches!(error, storage::Error::Future) {
+            return too_large(revision, self.feed.revision());
+        }
+        if !matches!(error, storage::Error::Compacted) || query.continue_token.is_empty() {
             return unavailable(error);
         }
         let start = start.strip_suffix('\0').unwrap_or(start);
         Status::expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
         )
-        .with_continue(encode_token(-1, start))
+        .with_continue(query.token(-1, start))
     }
 
     /// Opens a watch.
@@ -327,23 +292,5 @@ impl Store {
         )
         .await
         .map_err(unavailable)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_upstreams() {
-        let token = encode_token(7, "default/a");
-        assert_eq!(
-            String::from_utf8(URL_SAFE_NO_PAD.decode(&token).expect("base64")).expect("text"),
-            "{\"v\":\"meta.k8s.io/v1\",\"rv\":7,\"start\":\"default/a\\u0000\"}"
-        );
-        assert_eq!(decode_token(&token).expect("valid"), (7, "default/a\0".to_owned()));
-        for bad in ["!", "e30", &encode_token(0, "a"), &encode_token(5, "../b")] {
-            assert_eq!(decode_token(bad).expect_err("refused").code, 400);
-        }
     }
 }

@@ -10,6 +10,7 @@ mod list;
 mod local;
 pub mod meta;
 mod store;
+pub mod token;
 mod update;
 
 use std::collections::HashMap;

@@ -121,7 +121,7 @@ pub fn undecodable(error: codec::Error) -> Status {
 }
 
 /// A revision that the cache does not reach in time.
-fn too_large(revision: i64, current: i64) -> Status {
+pub(super) fn too_large(revision: i64, current: i64) -> Status {
     let mut status =
         Status::timeout(format!("Too large resource version: {revision}, current: {current}"), 1);
     status.details.get_or_insert_default().causes = vec![Cause {

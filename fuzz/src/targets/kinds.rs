@@ -1,0 +1,141 @@
+//! Objects of every built-in kind through the kind's hooks: defaults, preparation, validation, conversion, columns.
+
+use std::sync::{Arc, LazyLock};
+
+use apiserver::auth::UserInfo;
+use apiserver::registry::{Ctx, Endpoint, Hooks, Registry};
+use apiserver::storage::codec::{self, Codec, Media};
+use jiff::Timestamp;
+use proto::json;
+use serde_json::{Value, json};
+
+use super::nobody::Nobody;
+use crate::{Source, Target};
+
+struct Row {
+    codec: Codec,
+    version: usize,
+}
+
+static REGISTRY: LazyLock<Arc<Registry>> =
+    LazyLock::new(|| Arc::new(apiserver::registry::builtin(&|_, _, _| true)));
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let mut rows = Vec::new();
+    for storage in REGISTRY.storages() {
+        let versions =
+            Codec::new(&REGISTRY, storage.clone(), Media::Protobuf).map_or(0, |c| c.versions.len());
+        for version in 0..versions {
+            rows.extend(
+                Codec::new(&REGISTRY, storage.clone(), Media::Protobuf).map(|codec| Row { codec, version }),
+            );
+        }
+    }
+    rows
+});
+
+fn ctx(endpoint: &Arc<Endpoint>, row: &Row, verb: &'static str) -> Ctx {
+    Ctx {
+        user: Arc::new(UserInfo { name: "admin".to_owned(), ..UserInfo::default() }),
+        verb,
+        namespace: if endpoint.namespaced { "default".to_owned() } else { String::new() },
+        name: "a".to_owned(),
+        subresource: String::new(),
+        dry_run: false,
+        now: Timestamp::UNIX_EPOCH,
+        options: Arc::new(Value::Null),
+        endpoint: endpoint.clone(),
+        storage: Some(row.codec.storage.clone()),
+        local: Nobody::new(&REGISTRY),
+    }
+}
+
+/// An object of the row's version in hub form, as a create or update brings it.
+fn object(source: &mut Source<'_>, row: &Row) -> Option<Value> {
+    let endpoint = &row.codec.versions[row.version];
+    let ty = endpoint.schema.as_deref()?;
+    let mut made = source.object(ty);
+    if let Some(metadata) = made.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), "a".into());
+    } else {
+        made["metadata"] = json!({"name": "a"});
+    }
+    let mut text = Vec::new();
+    json::encode_any(&made, &mut text);
+    let mut value = json::decode(&text, ty).ok()?.value;
+    value["apiVersion"] = endpoint.api_version().into();
+    value["kind"] = endpoint.kind.to_string().into();
+    codec::default(endpoint, &mut value);
+    row.codec.to_hub(row.version, value).ok()
+}
+
+fn written(ctx: &Ctx, hooks: &Hooks, new: &mut Value, old: Option<&Value>) {
+    match old {
+        None => {
+            (hooks.prepare_create)(ctx, new);
+            let _ = (hooks.validate)(ctx, new);
+            let _ = (hooks.warnings)(ctx, new);
+        }
+        Some(old) => {
+            (hooks.prepare_update)(ctx, new, old);
+            let _ = (hooks.validate_update)(ctx, new, old);
+            let _ = (hooks.warnings_update)(ctx, new, old);
+        }
+    }
+    (hooks.canonicalize)(new);
+}
+
+pub(super) const KINDS: Target = Target {
+    name: "kinds",
+    seeds: &[
+        b"\x00\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
+        b"\x20\x00\x00\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0",
+        b"\x40\x00\x00\x01\x00\x01\x00\x01\x00\x01\x00\x01\x00\x01\x00\x01\x00\x01",
+        b"\x60\x00\x00\xff\x00\xff\x00\xff\x00\xff\x00\xff\x00\xff\x00\xff\x00\xff",
+        b"\x80\x00\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff",
+        b"\xa0\x00\x00",
+    ],
+    run: |data| {
+        let mut source = Source::new(data);
+        let rows = &*ROWS;
+        let Some(row) = rows.get(source.below(rows.len().max(257)) % rows.len().max(1)) else { return };
+        let endpoint = row.codec.versions[row.version].clone();
+        let hooks = &row.codec.storage.hooks;
+        let Some(mut old) = object(&mut source, row) else { return };
+        written(&ctx(&endpoint, row, "create"), hooks, &mut old, None);
+        if let Some(decorate) = hooks.decorate {
+            decorate(&mut old);
+        }
+        let stored = row.codec.encode_stored(&old).expect("what was decoded can be stored");
+        let mut back = row.codec.decode_stored(&stored, 5).expect("what was stored can be read");
+        for version in 0..row.codec.versions.len() {
+            if let Ok(shown) = row.codec.from_hub(version, back.clone())
+                && let Some(cells) = row.codec.versions[version].row
+            {
+                let shape = &row.codec.versions[version];
+                assert_eq!(
+                    cells(shape, &shown, Timestamp::UNIX_EPOCH).len(),
+                    shape.columns.len(),
+                    "{}",
+                    shape.kind
+                );
+            }
+        }
+        for selectable in &row.codec.storage.selectable {
+            let _ = selectable.value(&back);
+        }
+        let Some(mut new) = object(&mut source, row) else { return };
+        written(&ctx(&endpoint, row, "update"), hooks, &mut new.clone(), Some(&back));
+        for sub in &endpoint.subresources {
+            if let apiserver::registry::Handler::Object(hooks) = &sub.handler {
+                written(&ctx(&endpoint, row, "update"), hooks, &mut new.clone(), Some(&back));
+            }
+        }
+        if let Some(graceful) = hooks.graceful_delete {
+            let _ = graceful(&ctx(&endpoint, row, "delete"), &back, &mut json!({}));
+        }
+        if let Some(begin) = hooks.begin_delete {
+            begin(&ctx(&endpoint, row, "delete"), &mut back);
+        }
+        (hooks.canonicalize)(&mut new);
+    },
+};
