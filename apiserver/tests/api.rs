@@ -256,7 +256,9 @@ async fn definitions_make_resources(server: &Server) {
     let (code, made) = server.json(Method::POST, definitions, definition).await;
     assert_eq!(code, 201, "{made}");
     let widgets = "/apis/example.com/v1/namespaces/default/widgets";
-    eventually(server, widgets, 200).await;
+    // What discovery shows can be read.
+    eventually(server, "/apis/example.com/v1", 200).await;
+    assert_eq!(server.json(Method::GET, widgets, Value::Null).await.0, 200);
     let (_, established) =
         server.json(Method::GET, &format!("{definitions}/widgets.example.com"), Value::Null).await;
     assert_eq!(established["status"]["acceptedNames"]["kind"], "Widget", "{established}");

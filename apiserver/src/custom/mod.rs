@@ -123,23 +123,14 @@ impl Definitions {
             return;
         }
         let Some((storage, endpoints)) = rows::of(definition) else { return };
-        let (group, resource) = (storage.group.clone(), storage.resource.clone());
-        self.engine.registry().change(|registry| {
-            registry.remove(&group, &resource);
-            registry.add_storage(storage);
-            endpoints.into_iter().for_each(|endpoint| registry.add_endpoint(endpoint));
-        });
-        if let Some(storage) = self.engine.registry().load().storage(&group, &resource) {
-            self.engine.add_row(storage).await;
-        }
+        self.engine.publish(storage, endpoints).await;
         self.published.insert(name.to_owned(), version);
     }
 
     fn withdraw(&mut self, name: &str) {
         self.published.remove(name);
         let Some((resource, group)) = name.split_once('.') else { return };
-        self.engine.registry().change(|registry| registry.remove(group, resource));
-        self.engine.remove_row(group, resource);
+        self.engine.withdraw(group, resource);
     }
 
     /// Deletes the objects, then lets the definition go.

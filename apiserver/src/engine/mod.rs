@@ -23,7 +23,7 @@ use crate::admission::Chain;
 use crate::cache::feed::{Commands, Feed};
 use crate::cache::fresh::Freshness;
 use crate::cache::row::Row;
-use crate::registry::{Served, Services, Shared, Storage};
+use crate::registry::{Endpoint, Registry, Served, Services, Shared, Storage};
 use crate::storage::codec::{Codec, Media};
 use crate::storage::etcd::Etcd;
 use crate::storage::keys::Keys;
@@ -182,10 +182,17 @@ impl Engine {
         self.store(&storage.group, &storage.resource).ok_or_else(Status::unknown_path)
     }
 
-    /// Starts to serve a storage row that was published in the registry at run time, or serves it anew after its rows changed.
-    pub async fn add_row(&self, storage: &Arc<Storage>) {
-        let snapshot = self.registry.load();
-        let Some(codec) = Codec::new(&snapshot, storage.clone(), self.config.media) else { return };
+    /// Serves a resource from now on, in place of the row that it had if it had one. It is seen only once it can be read.
+    pub async fn publish(&self, storage: Storage, endpoints: Vec<Endpoint>) {
+        let storage = Arc::new(storage);
+        let change = |registry: &mut Registry| {
+            registry.remove(&storage.group, &storage.resource);
+            registry.add_storage(storage.clone());
+            endpoints.iter().for_each(|endpoint| registry.add_endpoint(endpoint.clone()));
+        };
+        let mut draft = Registry::clone(&self.registry.load());
+        change(&mut draft);
+        let Some(codec) = Codec::new(&draft, storage.clone(), self.config.media) else { return };
         let keys = Keys::new(&self.config.etcd_prefix, &storage.prefix);
         let codec = Arc::new(codec);
         let row = storage.cached.then(|| Arc::new(Row::new(codec.clone())));
@@ -193,10 +200,12 @@ impl Engine {
             self.feed.add(row.clone(), keys.root().to_owned()).await;
         }
         self.put_store(codec, keys, row);
+        self.registry.change(change);
     }
 
-    /// Stops serving a storage row.
-    pub fn remove_row(&self, group: &str, resource: &str) {
+    /// Stops serving a resource.
+    pub fn withdraw(&self, group: &str, resource: &str) {
+        self.registry.change(|registry| registry.remove(group, resource));
         if let Some(store) = self.stores.write().remove(&qualified(group, resource)) {
             self.feed.remove(store.keys.root());
         }

@@ -101,8 +101,9 @@ impl Registry {
     }
 
     /// Adds or replaces a storage row. Endpoints onto it must be added again.
-    pub fn add_storage(&mut self, row: Storage) {
-        self.storages.insert(proto::status::qualified(&row.group, &row.resource), Arc::new(row));
+    pub fn add_storage(&mut self, row: impl Into<Arc<Storage>>) {
+        let row = row.into();
+        self.storages.insert(proto::status::qualified(&row.group, &row.resource), row);
     }
 
     /// Adds or replaces an endpoint row; its storage row is there already.
