@@ -176,6 +176,8 @@ pub struct Error {
     pub path: String,
     pub bad_value: Value,
     pub detail: String,
+    /// Whether the text leaves the value out, although its kind has one.
+    pub unshown: bool,
 }
 
 /// What a validation found. Empty means valid.
@@ -183,12 +185,17 @@ pub type Errors = Vec<Error>;
 
 impl Error {
     fn new(kind: ErrorType, path: &Path, bad_value: Value, detail: String) -> Self {
-        Error { kind, path: path.to_string(), bad_value, detail }
+        Error { kind, path: path.to_string(), bad_value, detail, unshown: false }
     }
 
     /// A value does not follow the rules of its field.
     pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Error::new(ErrorType::Invalid, path, value.into(), detail.into())
+    }
+
+    /// A value does not follow the rules of its field, and is too much to show.
+    pub fn invalid_unshown(path: &Path, detail: impl Into<String>) -> Self {
+        Error { unshown: true, ..Error::invalid(path, Value::Null, detail) }
     }
 
     /// A value is of the wrong JSON type.
@@ -265,7 +272,7 @@ impl Error {
     /// The text without the path, as it stands in a Status cause.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
-        if self.kind.shows_value() {
+        if self.kind.shows_value() && !self.unshown {
             text.push_str(": ");
             match &self.bad_value {
                 Value::String(value) => text.push_str(&quote(value)),
@@ -389,6 +396,7 @@ mod tests {
                 Error::not_supported(&path, "x", &["a", "b"]),
                 "f: Unsupported value: \"x\": supported values: \"a\", \"b\"",
             ),
+            (Error::invalid_unshown(&path, "d"), "f: Invalid value: d"),
             (Error::duplicate(&path, "x"), "f: Duplicate value: \"x\""),
             (Error::not_found(&path, "x"), "f: Not found: \"x\""),
             (Error::forbidden(&path, "no"), "f: Forbidden: no"),

@@ -157,6 +157,11 @@ impl<'a> View<'a> {
         Error::invalid(&self.path, self.i64(), detail)
     }
 
+    /// `Invalid value`, without showing it.
+    pub fn invalid_unshown(&self, detail: impl Into<String>) -> Error {
+        Error::invalid_unshown(&self.path, detail)
+    }
+
     /// `Required value`.
     pub fn required(&self, detail: impl Into<String>) -> Error {
         Error::required(&self.path, detail)

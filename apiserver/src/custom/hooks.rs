@@ -39,6 +39,7 @@ fn content(object: &Value) -> Value {
 /// Hooks of the resource itself.
 pub(super) fn main() -> Hooks {
     Hooks {
+        standard_finalizers: false,
         prepare_create: |ctx, new| {
             if has_status(ctx) {
                 set_at(new, &["status"], Value::Null);

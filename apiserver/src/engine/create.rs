@@ -134,6 +134,7 @@ pub(super) async fn before_create(
     let namespace = if storage.namespaced { ctx.namespace.as_str() } else { "" };
     meta::match_namespace(object, namespace)?;
     (hooks.prepare_create)(ctx, object);
+    storage.disabled.drop(object, &Value::Null);
     let mut errors = meta::validate(object, storage.namespaced, hooks);
     errors.extend((hooks.validate)(ctx, object));
     if let (Some(ask), true) = (hooks.ask, errors.is_empty()) {

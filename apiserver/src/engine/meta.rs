@@ -8,7 +8,7 @@ use proto::view::{View, remove_at, set_at, strs, text_at};
 use rand::RngExt;
 use serde_json::Value;
 
-use crate::registry::Hooks;
+use crate::registry::{Hooks, standard_finalizer};
 
 /// Finalizer that makes the garbage collector orphan dependents.
 pub const FINALIZER_ORPHAN: &str = "orphan";
@@ -145,6 +145,12 @@ pub fn validate(object: &Value, namespaced: bool, hooks: &Hooks) -> Errors {
     }
     common(&view, &mut errors);
     validate_finalizers(&view.get("finalizers"), &mut errors);
+    if hooks.standard_finalizers {
+        view.get("finalizers")
+            .items()
+            .iter()
+            .for_each(|finalizer| standard_finalizer(finalizer, &mut errors));
+    }
     errors
 }
 

@@ -107,7 +107,8 @@ impl Engine {
         let old = Arc::new(entry.decode(&store.codec).map_err(undecodable)?);
         if let Some(uid) = how.uid.as_deref().filter(|uid| *uid != meta::text(&old, "uid")) {
             let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                "StorageError: invalid object, Code: 4, Key: /{}/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                store.codec.storage.prefix,
                 meta::text(&old, "uid")
             );
             return Err(Status::conflict(store.group(), store.resource(), &ctx.name, why));
@@ -278,6 +279,7 @@ async fn before_update(
     meta::match_namespace(new, namespace)?;
     meta::copy(new, old, "generation");
     (hooks.prepare_update)(ctx, new, old);
+    storage.disabled.drop(new, old);
     if meta::text(new, "uid").is_empty() {
         meta::copy(new, old, "uid");
     }

@@ -24,6 +24,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             ..strategy::with_generation()
         })
         .status(Hooks { allow_unconditional_update: false, ..strategy::status_only() })
+        .any_finalizers()
         .install(builder, enabled);
 }
 

@@ -41,6 +41,18 @@ pub(crate) fn qualified_name(view: &View, errors: &mut Errors) {
     each(view, content::is_qualified_name(view.str()), errors);
 }
 
+/// A segment of a URL path.
+pub(crate) fn path_segment(view: &View, errors: &mut Errors) {
+    each(view, content::is_path_segment_name(view.str()), errors);
+}
+
+/// A segment of a URL path that must be there.
+pub(crate) fn required_path_segment(view: &View, errors: &mut Errors) {
+    if required(view, errors) {
+        path_segment(view, errors);
+    }
+}
+
 /// Present and not empty. Answers whether it is.
 pub(crate) fn required(view: &View, errors: &mut Errors) -> bool {
     if view.is_empty() {
@@ -137,10 +149,7 @@ pub(crate) fn label_selector(view: &View, lenient: bool, errors: &mut Errors) {
                     errors.push(values.forbidden(detail));
                 }
             }
-            _ => {
-                errors.push(requirement.get("operator").invalid_str("not a valid selector operator"));
-                continue;
-            }
+            _ => errors.push(requirement.get("operator").invalid_str("not a valid selector operator")),
         }
         label_name(&requirement.get("key"), errors);
         if !lenient {
@@ -149,6 +158,13 @@ pub(crate) fn label_selector(view: &View, lenient: bool, errors: &mut Errors) {
             }
         }
     }
+}
+
+/// Whether an old LabelSelector is wrong in a way that new ones may not be.
+pub(crate) fn bad_label_selector(view: &View) -> bool {
+    let mut errors = Errors::new();
+    label_selector(view, false, &mut errors);
+    !errors.is_empty()
 }
 
 /// Whether a LabelSelector has no requirement.
@@ -177,18 +193,11 @@ pub(crate) fn positive_quantity(view: &View, errors: &mut Errors) {
     }
 }
 
-/// Finalizers must be qualified; those without a domain must be known.
-pub(crate) fn kube_finalizers(object: &View, errors: &mut Errors) {
-    for finalizer in object.get("metadata").get("finalizers").items() {
-        kube_finalizer(&finalizer, errors);
-    }
-}
-
 /// A finalizer without a domain must be a known one.
-pub(crate) fn kube_finalizer(finalizer: &View, errors: &mut Errors) {
-    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+pub(crate) fn standard_finalizer(finalizer: &View, errors: &mut Errors) {
+    const KNOWN: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
     let name = finalizer.str();
-    if !name.contains('/') && !STANDARD.contains(&name) {
+    if !name.contains('/') && !KNOWN.contains(&name) {
         errors.push(
             finalizer.invalid_str("name is neither a standard finalizer name nor is it fully qualified"),
         );

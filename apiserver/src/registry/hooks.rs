@@ -63,6 +63,8 @@ pub struct Hooks {
     pub begin_delete: Option<fn(&Ctx, &mut Value)>,
     /// After the object is gone: release allocations.
     pub after_delete: Option<for<'a> fn(&'a Ctx, &'a Value) -> BoxFuture<'a, ()>>,
+    /// Whether finalizers without a domain must be those that Kubernetes knows.
+    pub standard_finalizers: bool,
     /// Paths that appliers of this (sub)resource never own, for managedFields: `["status"]`.
     pub reset_fields: &'static [&'static [&'static str]],
     /// PUT creates what is not there.
@@ -96,6 +98,7 @@ impl Default for Hooks {
             may_delete: None,
             begin_delete: None,
             after_delete: None,
+            standard_finalizers: true,
             reset_fields: &[],
             allow_create_on_update: false,
             allow_unconditional_update: true,

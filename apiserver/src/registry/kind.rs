@@ -6,8 +6,8 @@ use proto::view;
 use serde_json::Value;
 
 use super::{
-    Backing, Builder, Conversion, Create, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector, Selectable,
-    Settings, Storage, Subresource, Verbs,
+    Backing, Builder, Conversion, Create, Disabled, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector,
+    Selectable, Settings, Storage, Subresource, Verbs,
 };
 
 /// What the rows depend on.
@@ -102,6 +102,11 @@ impl Kind {
     /// The hooks.
     pub(crate) fn hooks(self, hooks: Hooks) -> Self {
         self.store(|storage| storage.hooks = hooks)
+    }
+
+    /// Finalizers without a domain may be any.
+    pub(crate) fn any_finalizers(self) -> Self {
+        self.store(|storage| storage.hooks.standard_finalizers = false)
     }
 
     /// The key prefix, if it is not the resource.
@@ -204,10 +209,16 @@ impl Kind {
         let needed = self.storage.as_ref().map(|storage| (storage.hub.clone(), storage.stored.clone()));
         if let Some(mut storage) = self.storage {
             storage.data = Some(enabled.settings.clone());
+            if let Some(schema) = proto::schema::lookup(&storage.hub.0, &storage.hub.1, &storage.kind) {
+                storage.disabled = Disabled::of(schema, &enabled.settings.gates);
+            }
             builder.storage(storage);
         }
         for mut endpoint in self.endpoints {
             super::columns::set(&mut endpoint);
+            endpoint.deprecated =
+                super::deprecated::warning(&endpoint.group, &endpoint.version, &endpoint.kind)
+                    .map(Name::from);
             if served(&endpoint) {
                 builder.endpoint(endpoint);
             } else if let Some((hub, stored)) = &needed {

@@ -13,12 +13,15 @@ mod columns;
 mod context;
 mod declarative;
 mod defaults;
+mod deprecated;
+mod gates;
 mod hooks;
 mod kind;
 mod rows;
 mod settings;
 mod snapshot;
 mod strategy;
+mod warnings;
 
 mod admissionregistration;
 mod apiextensions;
@@ -44,7 +47,9 @@ mod storagemigration;
 
 pub use builtin::{builtin, enabled_by_default, install};
 
+pub(crate) use checks::standard_finalizer;
 pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
+pub use gates::Disabled;
 pub use hooks::{Ask, Begin, Create, Hooks, Reservation};
 pub use rows::{
     Backing, Column, Connect, Conversion, Endpoint, ExternalConversion, Handler, Name, Scale, ScaleSelector,

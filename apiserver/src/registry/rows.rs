@@ -12,6 +12,7 @@ use proto::schema::{self, Ref, Type};
 use proto::status::Status;
 use serde_json::Value;
 
+use super::gates::Disabled;
 use super::hooks::{Create, Hooks};
 
 /// A name that built-in rows have as a constant and custom resources own.
@@ -152,6 +153,8 @@ pub struct Storage {
     pub ttl: Option<fn(&Value) -> u64>,
     /// Fields that selectors may name besides metadata.name and metadata.namespace.
     pub selectable: Vec<Selectable>,
+    /// Fields of the hub version whose feature gates are off.
+    pub disabled: Disabled,
     /// What is particular about the kind.
     pub hooks: Hooks,
     /// What hooks of custom resources need to know (their schemas); hooks reach it through the context.
@@ -177,6 +180,7 @@ impl Storage {
             cached: true,
             ttl: None,
             selectable: Vec::new(),
+            disabled: Disabled::default(),
             hooks: Hooks::default(),
             data: None,
         }

@@ -33,6 +33,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .also("v1beta1")
         .also("v1alpha1")
         .stored("v1beta1")
+        .any_finalizers()
         .install(builder, enabled);
     kind("v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding")
         .default(binding_defaults)
@@ -45,10 +46,12 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .also("v1beta1")
         .also("v1alpha1")
         .stored("v1beta1")
+        .any_finalizers()
         .install(builder, enabled);
     kind("v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration")
         .default(|object| webhook_defaults(object, true))
         .hooks(webhooks())
+        .any_finalizers()
         .install(builder, enabled);
     kind("v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy")
         .default(policy_defaults)
@@ -66,6 +69,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             allow_unconditional_update: false,
             ..strategy::status_only()
         })
+        .any_finalizers()
         .install(builder, enabled);
     kind("v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding")
         .default(binding_defaults)
@@ -75,10 +79,12 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             ask: Some(permission::of_binding),
             ..counted()
         })
+        .any_finalizers()
         .install(builder, enabled);
     kind("v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration")
         .default(|object| webhook_defaults(object, false))
         .hooks(webhooks())
+        .any_finalizers()
         .install(builder, enabled);
 }
 

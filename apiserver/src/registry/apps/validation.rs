@@ -118,7 +118,6 @@ fn number_of(view: &View) -> i64 {
 pub(super) fn deployment(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     let spec = view.get("spec");
     nonnegative(&spec.get("replicas"), &mut errors);
     selector(&spec, "deployment", &mut errors);
@@ -190,7 +189,6 @@ pub(super) fn deployment_status(new: &Value, old: &Value) -> Errors {
 pub(super) fn replica_set(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     let spec = view.get("spec");
     all_nonnegative(&spec, &["replicas", "minReadySeconds"], &mut errors);
     // The text is upstream's.
@@ -230,7 +228,6 @@ pub(crate) fn replicas_status(new: &Value) -> Errors {
 pub(super) fn daemon_set(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     let spec = view.get("spec");
     if !old.is_null() {
         daemon_set_change(&spec, &View::root(old).get("spec"), &mut errors);
@@ -324,7 +321,6 @@ struct Lenient {
 /// A new StatefulSet.
 pub(super) fn stateful_set(new: &Value) -> Errors {
     let mut errors = Errors::new();
-    kube_finalizers(&View::root(new), &mut errors);
     stateful_set_spec(new, Lenient::default(), &Options::default(), &mut errors);
     errors
 }
@@ -341,7 +337,6 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value) -> Errors {
         "persistentVolumeClaimRetentionPolicy",
     ];
     let mut errors = Errors::new();
-    kube_finalizers(&View::root(new), &mut errors);
     let options = of_template(at(old, &["spec", "template"]));
     let mut lenient = Lenient { service_name: true, claims: true, template: false };
     let mut before = Errors::new();
@@ -474,7 +469,6 @@ pub(super) fn stateful_set_status(new: &Value, old: &Value) -> Errors {
 pub(super) fn controller_revision(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     nonnegative(&view.get("revision"), &mut errors);
     let data = view.get("data");
     if !old.is_null() {

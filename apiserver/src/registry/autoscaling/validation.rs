@@ -14,7 +14,6 @@ const TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Re
 pub(super) fn validate(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     let spec = view.get("spec");
     let old_spec = View::root(old).get("spec");
     let (least, most) = (spec.get("minReplicas"), spec.get("maxReplicas"));

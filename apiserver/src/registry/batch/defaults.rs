@@ -6,8 +6,10 @@ use serde_json::Value;
 use crate::registry::defaults::{each, fill, inside, pod_template, within};
 
 pub(super) fn job(object: &mut Value) {
+    // A job that is yet to get its selector gets its labels with it.
     let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
-    if !is_empty(&labels) && is_empty(at(object, &["metadata", "labels"])) {
+    let selects = !at(object, &["spec", "selector"]).is_null();
+    if selects && !is_empty(&labels) && is_empty(at(object, &["metadata", "labels"])) {
         set_at(object, &["metadata", "labels"], labels);
     }
     inside(object, "spec", |spec| {

@@ -1,9 +1,17 @@
 //! The group batch: jobs and cron jobs.
 
+mod cron;
 mod defaults;
+mod indexes;
+mod job;
+mod policy;
+mod schedule;
+mod status;
 
+use proto::view::int_at;
+
+use super::Builder;
 use super::kind::{Enabled, Kind};
-use super::{Builder, Hooks, strategy};
 
 const GROUP: &str = "batch";
 
@@ -12,16 +20,14 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .short(&["cj"])
         .category("all")
         .default(defaults::cron_job)
-        .hooks(Hooks { warnings: strategy::pod_name_warning, ..strategy::with_generation() })
-        .status(strategy::status())
+        .hooks(cron::hooks())
+        .status(super::strategy::status())
         .install(builder, enabled);
     Kind::new(GROUP, "v1", "jobs", "Job")
         .category("all")
         .default(defaults::job)
-        .selectable_by("status.successful", |job| {
-            proto::view::int_at(job, &["status", "succeeded"]).to_string()
-        })
-        .hooks(Hooks { orphan_dependents: true, ..strategy::with_generation() })
-        .status(strategy::status())
+        .selectable_by("status.successful", |job| int_at(job, &["status", "succeeded"]).to_string())
+        .hooks(job::hooks())
+        .status(status::hooks())
         .install(builder, enabled);
 }

@@ -94,7 +94,6 @@ fn decoded_len(text: &str) -> usize {
 fn config_map(object: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(object);
-    kube_finalizers(&view, &mut errors);
     let binary = view.get("binaryData");
     let mut size = 0;
     for (name, entry) in view.get("data").entries() {
@@ -118,7 +117,6 @@ fn secret(object: &Value) -> Errors {
     const ACCOUNT: &str = "kubernetes.io/service-account.name";
     let mut errors = Errors::new();
     let view = View::root(object);
-    kube_finalizers(&view, &mut errors);
     let data = view.get("data");
     let mut size = 0;
     for (name, entry) in data.entries() {

@@ -43,8 +43,6 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .hooks(Hooks {
             prepare_create: |_, new| only_secret_names(new),
             prepare_update: |_, new, _| only_secret_names(new),
-            validate: |_, new| finalizers(new),
-            validate_update: |_, new, _| finalizers(new),
             return_deleted: true,
             ..Hooks::default()
         })
@@ -62,12 +60,6 @@ fn token(ctx: &Ctx, request: Value) -> futures::future::BoxFuture<'_, Result<Val
     })
 }
 
-fn finalizers(object: &Value) -> Errors {
-    let mut errors = Errors::new();
-    kube_finalizers(&View::root(object), &mut errors);
-    errors
-}
-
 /// Of the references to secrets only the names mean something.
 fn only_secret_names(account: &mut Value) {
     crate::registry::defaults::each(account, "secrets", |secret| {
@@ -79,14 +71,14 @@ fn only_secret_names(account: &mut Value) {
 }
 
 fn pod_template(new: &Value, old: &Value) -> Errors {
-    let mut errors = finalizers(new);
+    let mut errors = Errors::new();
     let options = of_template(at(old, &["template"]));
     spec::template(&View::root(new).get("template"), &options, &mut errors);
     errors
 }
 
 fn replication_controller(new: &Value, old: &Value) -> Errors {
-    let mut errors = finalizers(new);
+    let mut errors = Errors::new();
     let spec = View::root(new).get("spec");
     nonnegative(&spec.get("minReadySeconds"), &mut errors);
     let selector = spec.get("selector");

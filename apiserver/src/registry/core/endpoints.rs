@@ -42,7 +42,6 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
 fn validate(object: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(object);
-    kube_finalizers(&view, &mut errors);
     for subset in view.get("subsets").items() {
         let (ready, not_ready) = (subset.get("addresses"), subset.get("notReadyAddresses"));
         if ready.is_empty() && not_ready.is_empty() {

@@ -58,7 +58,6 @@ fn validate(ctx: &Ctx, event: &Value) -> Errors {
     if !is_newer(ctx) {
         return errors;
     }
-    kube_finalizers(&view, &mut errors);
     series(&view, &mut errors);
     required(&view.get("eventTime"), &mut errors);
     let kind = view.get("type");

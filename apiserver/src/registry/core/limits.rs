@@ -72,7 +72,6 @@ type Amounts<'a> = BTreeMap<&'a str, Quantity>;
 fn limit_range(object: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(object);
-    kube_finalizers(&view, &mut errors);
     let mut kinds = Vec::new();
     for item in view.get("spec").get("limits").items() {
         let kind = item.get("type");
@@ -223,7 +222,6 @@ fn quota_amounts(object: &Value, part: &'static str, fields: &[&'static str], er
 }
 
 fn quota_spec(object: &Value, errors: &mut Errors) {
-    kube_finalizers(&View::root(object), errors);
     quota_amounts(object, "spec", &["hard"], errors);
     let spec = View::root(object).get("spec");
     let hard: Vec<&str> = spec

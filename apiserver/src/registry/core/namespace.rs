@@ -5,7 +5,7 @@ use proto::view::{View, at, set_at, strs, text_at};
 use serde_json::{Value, json};
 
 use super::kind;
-use crate::registry::checks::{kube_finalizer, kube_finalizers, qualified_name};
+use crate::registry::checks::{qualified_name, standard_finalizer};
 use crate::registry::defaults::{fill, inside};
 use crate::registry::kind::Enabled;
 use crate::registry::{Builder, Hooks, Subresource, Verbs, strategy};
@@ -86,13 +86,12 @@ fn hooks() -> Hooks {
 
 fn finalizer_name(finalizer: &View, errors: &mut Errors) {
     qualified_name(finalizer, errors);
-    kube_finalizer(finalizer, errors);
+    standard_finalizer(finalizer, errors);
 }
 
 fn validate(namespace: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(namespace);
-    kube_finalizers(&view, &mut errors);
     let list = view.get("spec").get("finalizers");
     for finalizer in list.items() {
         finalizer_name(&finalizer.with_path(list.path().clone()), &mut errors);

@@ -55,7 +55,6 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
 fn validate(node: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(node);
-    kube_finalizers(&view, &mut errors);
     taints(&view, &mut errors);
     amounts(&view, &mut errors);
     let swap = view.get("status").get("nodeInfo").get("swap");

@@ -141,7 +141,6 @@ fn csi(v: &View, _: &str, errors: &mut Errors) {
 fn validate(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
-    kube_finalizers(&view, &mut errors);
     let name = view.get("metadata").text("name");
     spec(&view.get("spec"), name, Inline::No, bad_affinity(old), &mut errors);
     errors

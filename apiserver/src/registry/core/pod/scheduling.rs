@@ -163,7 +163,7 @@ fn match_label_keys(term: &View, errors: &mut Errors) {
 }
 
 /// Tolerations of taints.
-pub(super) fn tolerations(list: &View, errors: &mut Errors) {
+pub(crate) fn tolerations(list: &View, errors: &mut Errors) {
     for toleration in list.items() {
         let (key, value) = (toleration.get("key"), toleration.text("value"));
         let (operator, effect) = (toleration.get("operator"), toleration.get("effect"));

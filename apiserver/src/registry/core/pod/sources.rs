@@ -219,7 +219,9 @@ pub(crate) fn scale_io(v: &View, errors: &mut Errors) {
 
 /// The name of a CSI driver.
 pub(crate) fn csi_driver_name(name: &View, errors: &mut Errors) {
-    required(name, errors);
+    if !required(name, errors) {
+        return;
+    }
     if name.str().len() > 63 {
         errors.push(Error::too_long(name.path(), 63));
     }

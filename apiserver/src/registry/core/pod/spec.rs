@@ -15,7 +15,6 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// A pod's annotations and spec. Its other metadata is checked elsewhere.
 pub(super) fn pod(pod: &View, options: &Options, errors: &mut Errors) {
     let (metadata, spec) = (pod.get("metadata"), pod.get("spec"));
-    kube_finalizers(pod, errors);
     annotations(&metadata, &spec, options, errors);
     let mirror = metadata.get("annotations").key(MIRROR).is_set();
     pod_spec(&spec, metadata.text("name"), mirror, options, errors);

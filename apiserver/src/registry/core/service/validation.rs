@@ -19,7 +19,6 @@ const ONCE: &str = "may not change once set";
 pub(super) fn validate(service: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let object = View::root(service);
-    kube_finalizers(&object, &mut errors);
     topology_annotations(&object, &mut errors);
     let spec = object.get("spec");
     let kind = spec.get("type");
