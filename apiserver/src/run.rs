@@ -63,7 +63,10 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     };
     let (engine, work) = Engine::new(config, Shared::new(rows.build()), etcd.clone());
     spawn(&tasks, "etcd watch", engine.clone().run(work));
-    spawn(&tasks, "etcd compaction", compact::run(etcd.clone(), options.compaction));
+    spawn(&tasks, "etcd compaction", {
+        let engine = engine.clone();
+        compact::run(etcd.clone(), options.compaction, move |revision| engine.compacted(revision))
+    });
 
     let local: Arc<dyn Local> = engine.local();
     let stack = auth::build(&options.auth, local.clone())?;

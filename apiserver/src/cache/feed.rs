@@ -76,6 +76,11 @@ impl Feed {
         tokio::time::timeout(DEADLINE, wait).await.is_ok()
     }
 
+    /// Lets go of what continued lists could come back to before this revision: etcd's history begins there.
+    pub fn compacted(&self, revision: i64) {
+        self.rows.read().values().for_each(|row| row.drop_snapshots_before(revision));
+    }
+
     /// Adds a row, or replaces the one of the same prefix, and waits until it is loaded.
     pub async fn add(&self, row: Arc<Row>, prefix: String) {
         let (tell, told) = oneshot::channel();

@@ -159,6 +159,11 @@ impl Row {
         self.state.read().snapshots.iter().find(|(r, _)| *r == revision).map(|(_, m)| m.clone())
     }
 
+    /// Forgets snapshots older than the revision.
+    pub(super) fn drop_snapshots_before(&self, revision: i64) {
+        self.state.write().snapshots.retain(|(r, _)| *r >= revision);
+    }
+
     /// Where a watcher that has seen everything up to the revision stands.
     pub fn position(&self, revision: i64) -> Result<Position, TooOld> {
         let state = self.state.read();
@@ -306,5 +311,26 @@ impl State {
             self.complete_after = oldest.entry.revision;
             self.history.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::{Builder, Endpoint, Storage};
+    use crate::storage::codec::Media;
+
+    #[test]
+    fn snapshots_go_with_etcds_history() {
+        let mut rows = Builder::default();
+        rows.storage(Storage::new("", "v1", "configmaps", "ConfigMap"));
+        rows.endpoint(Endpoint::new("", "v1", "configmaps", "ConfigMap"));
+        let registry = rows.build();
+        let storage = registry.storage("", "configmaps").expect("a row");
+        let row = Row::new(Arc::new(Codec::new(&registry, storage.clone(), Media::Json).expect("a codec")));
+        [5, 9].into_iter().for_each(|revision| row.keep_snapshot(revision, Map::default()));
+        row.drop_snapshots_before(9);
+        assert!(row.kept_snapshot(5).is_none(), "a token of revision 5 has expired");
+        assert!(row.kept_snapshot(9).is_some());
     }
 }

@@ -131,6 +131,11 @@ impl Engine {
         tokio::join!(self.feed.clone().run(work.0), self.freshness.clone().run());
     }
 
+    /// etcd's history begins at this revision.
+    pub fn compacted(&self, revision: i64) {
+        self.feed.compacted(revision);
+    }
+
     /// Waits until the cache has content.
     pub async fn ready(&self) {
         self.feed.loaded().await;

@@ -68,6 +68,19 @@ pub enum Written {
     Lost(Option<Kv>),
 }
 
+/// How an attempt to raise a key's version ended.
+#[derive(Debug)]
+pub struct Raised {
+    /// Whether the version was the expected one.
+    pub won: bool,
+    /// The key's version now.
+    pub version: i64,
+    /// The key's value now.
+    pub value: String,
+    /// The store's revision.
+    pub revision: i64,
+}
+
 /// How to reach etcd.
 #[derive(Debug, Clone, Default)]
 pub struct Servers {
@@ -204,26 +217,27 @@ impl Etcd {
         Ok(())
     }
 
-    /// Raises a key's version from the expected one by writing the value: (whether that worked, its version, the store's revision).
-    pub async fn raise_version(
-        &self,
-        key: &str,
-        expected: i64,
-        value: String,
-    ) -> Result<(bool, i64, i64), Error> {
+    /// Raises a key's version from the expected one by writing the value.
+    pub async fn raise_version(&self, key: &str, expected: i64, value: String) -> Result<Raised, Error> {
         let txn = Txn::new()
             .when([Compare::version(key, CompareOp::Equal, expected)])
-            .and_then([TxnOp::put(key, value, None)])
+            .and_then([TxnOp::put(key, value.clone(), None)])
             .or_else([TxnOp::get(key, None)]);
         let response = self.kv.clone().txn(txn).await?;
         let revision = response.header().map_or(0, |h| h.revision());
         if response.succeeded() {
-            return Ok((true, expected + 1, revision));
+            return Ok(Raised { won: true, version: expected + 1, value, revision });
         }
-        let version = match response.op_responses().first() {
-            Some(TxnOpResponse::Get(get)) => get.kvs().first().map_or(0, |kv| kv.version()),
-            _ => 0,
+        let (version, value) = match response.op_responses().first() {
+            Some(TxnOpResponse::Get(get)) => {
+                let kv = get.kvs().first();
+                (
+                    kv.map_or(0, |kv| kv.version()),
+                    kv.and_then(|kv| kv.value_str().ok()).unwrap_or_default().to_owned(),
+                )
+            }
+            _ => (0, String::new()),
         };
-        Ok((false, version, revision))
+        Ok(Raised { won: false, version, value, revision })
     }
 }
