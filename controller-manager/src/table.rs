@@ -107,7 +107,7 @@ pub static TABLE: &[Row] = &[
     row("pod-garbage-collector-controller", "podgc", "pod-garbage-collector", controllers::podgc::start),
     row("statefulset-controller", "statefulset", "statefulset-controller", controllers::statefulset::start),
     row("job-controller", "job", "job-controller", controllers::job::start),
-    absent("cronjob-controller", "cronjob"),
+    row("cronjob-controller", "cronjob", "cronjob-controller", controllers::cronjob::start),
     row(
         "ttl-after-finished-controller",
         "ttl-after-finished",
@@ -115,7 +115,8 @@ pub static TABLE: &[Row] = &[
         controllers::ttlafterfinished::start,
     ),
     absent("ttl-controller", "ttl"),
-    absent("disruption-controller", "disruption"),
+    row("disruption-controller", "disruption", "disruption-controller", controllers::disruption::start)
+        .component("controllermanager"),
     row(
         "resourcequota-controller",
         "resourcequota",

@@ -26,6 +26,26 @@ impl LabelSelector {
         self.match_labels.is_empty() && self.match_expressions.is_empty()
     }
 
+    /// As upstream's messages show it.
+    pub fn describe(&self) -> String {
+        let labels: String =
+            self.match_labels.iter().map(|(key, value)| format!("{key}: {value},")).collect();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+        let requirement = |r: &Value| {
+            let values: Vec<String> = r["values"].as_array().into_iter().flatten().map(text).collect();
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                text(&r["key"]),
+                text(&r["operator"]),
+                values.join(" ")
+            )
+        };
+        let requirements: String = self.match_expressions.iter().map(requirement).collect();
+        format!(
+            "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+        )
+    }
+
     /// The selector's meaning.
     pub fn compile(&self) -> Result<proto::labels::Selector, String> {
         crate::common::selector::compile(Some(self))

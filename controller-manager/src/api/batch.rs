@@ -1,6 +1,6 @@
 //! Views of the kinds of group `batch`.
 
-use proto::meta::ObjectMeta;
+use proto::meta::{ObjectMeta, nullable};
 use proto::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -88,4 +88,46 @@ pub struct JobStatus {
 pub struct Uncounted {
     pub succeeded: Vec<String>,
     pub failed: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CronJob {
+    pub metadata: ObjectMeta,
+    pub spec: CronJobSpec,
+    pub status: CronJobStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobSpec {
+    pub schedule: String,
+    pub time_zone: Option<String>,
+    pub starting_deadline_seconds: Option<i64>,
+    pub concurrency_policy: String,
+    pub suspend: bool,
+    pub job_template: Template,
+    pub successful_jobs_history_limit: Option<i32>,
+    pub failed_jobs_history_limit: Option<i32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CronJobStatus {
+    #[serde(deserialize_with = "nullable")]
+    pub active: Vec<JobReference>,
+    pub last_schedule_time: Option<Time>,
+    pub last_successful_time: Option<Time>,
+}
+
+/// A Job that a CronJob has running.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobReference {
+    pub kind: String,
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    pub api_version: String,
+    pub resource_version: String,
 }

@@ -18,6 +18,7 @@ component_base::object!(
     apps::Deployment,
     apps::ReplicaSet,
     apps::StatefulSet,
+    batch::CronJob,
     batch::Job,
     core::ConfigMap,
     core::Lease,
@@ -32,6 +33,7 @@ component_base::object!(
     discovery::Endpoints,
     policy::CertificateSigningRequest,
     policy::ClusterRole,
+    policy::PodDisruptionBudget,
     policy::ResourceQuota,
 );
 

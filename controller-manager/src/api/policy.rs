@@ -1,14 +1,16 @@
-//! Views of certificate requests, roles and quotas.
+//! Views of certificate requests, roles, quotas and disruption budgets.
 
 use std::collections::BTreeMap;
 
 use proto::meta::{ObjectMeta, nullable};
 use proto::resources::Amounts;
+use proto::time::Time;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Condition;
 use super::apps::LabelSelector;
+use crate::common::intstr::IntOrString;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -95,4 +97,36 @@ impl ResourceQuotaSpec {
     pub fn scopes_value(&self) -> Value {
         serde_json::json!({"spec": {"scopes": self.scopes, "scopeSelector": self.scope_selector}})
     }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct PodDisruptionBudget {
+    pub metadata: ObjectMeta,
+    pub spec: PodDisruptionBudgetSpec,
+    pub status: PodDisruptionBudgetStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodDisruptionBudgetSpec {
+    pub min_available: Option<IntOrString>,
+    pub max_unavailable: Option<IntOrString>,
+    /// Without one, no pod is selected.
+    pub selector: Option<LabelSelector>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodDisruptionBudgetStatus {
+    pub observed_generation: i64,
+    /// Pods whose eviction was granted, and when.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "nullable")]
+    pub disrupted_pods: BTreeMap<String, Time>,
+    pub disruptions_allowed: i32,
+    pub current_healthy: i32,
+    pub desired_healthy: i32,
+    pub expected_pods: i32,
+    #[serde(deserialize_with = "nullable")]
+    pub conditions: Vec<Condition>,
 }

@@ -84,6 +84,15 @@ pub async fn preferred(client: &Client) -> Result<Discovery, Error> {
     Ok(found)
 }
 
+/// Whether the objects of a resource have this subresource.
+pub async fn has_subresource(client: &Client, resource: &Resource, subresource: &str) -> Result<bool, Error> {
+    let group_version = resource.api_version();
+    let prefix = if resource.group.is_empty() { "/api" } else { "/apis" };
+    let list: Resources = get(client, &format!("{prefix}/{group_version}")).await?;
+    let name = format!("{}/{subresource}", resource.plural);
+    Ok(list.resources.iter().any(|resource| resource.name == name))
+}
+
 fn add(found: &mut Discovery, group_version: &str, list: Resources) {
     let (group, version) = group_version.split_once('/').unwrap_or(("", group_version));
     for resource in list.resources.into_iter().filter(|r| !r.name.contains('/')) {

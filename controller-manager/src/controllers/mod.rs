@@ -3,8 +3,10 @@
 pub mod bootstrap;
 pub mod certificates;
 pub mod clusterrole;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod garbagecollector;
 pub mod job;
