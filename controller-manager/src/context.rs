@@ -63,6 +63,8 @@ impl Subject {
 pub const BY_OWNER: &str = "owner";
 /// Index of pods: the node they are assigned to.
 pub const BY_NODE: &str = "node";
+/// Index of pods: namespace and name of each claim that they use.
+pub const BY_CLAIM: &str = "claim";
 
 impl Controller {
     /// The flags of the daemon.
@@ -100,6 +102,13 @@ impl Controller {
         let store = self.store::<Pod>(&PODS);
         store.add_index(BY_OWNER, |pod: &Pod| vec![owner_key(&pod.metadata)]);
         store.add_index(BY_NODE, |pod: &Pod| vec![pod.spec.node_name.clone()]);
+        store
+    }
+
+    /// All pods, indexed by the claims that they use too.
+    pub fn pods_by_claim(&self) -> Store<Pod> {
+        let store = self.pods();
+        store.add_index(BY_CLAIM, |pod: &Pod| claims_of(pod).map(|key| key.to_string()).collect());
         store
     }
 
@@ -166,6 +175,16 @@ pub fn owner_key(metadata: &ObjectMeta) -> String {
 /// The value of the owner index for the orphans of a namespace.
 pub fn orphan_key(namespace: &str) -> String {
     format!("/{namespace}")
+}
+
+/// The claims that a pod uses.
+pub fn claims_of(pod: &Pod) -> impl Iterator<Item = Key> {
+    let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+    pod.spec
+        .volumes
+        .iter()
+        .filter_map(|v| v.claim_name(name))
+        .map(|claim| Key::new(namespace.as_str(), claim))
 }
 
 /// Puts the key of every changed object on the queue.

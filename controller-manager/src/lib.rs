@@ -14,6 +14,7 @@ mod options;
 mod recorder;
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use component_base::client::{Client, Config, Source};
 use component_base::daemon::{self, Context, Spec};
 use component_base::events;
+use component_base::features::Gates;
 use component_base::flags::Parsed;
 use component_base::health::{Endpoint, Health};
 use component_base::leader::{Elector, Options};
@@ -86,7 +88,16 @@ async fn start_controllers(
     });
     let host = daemon::hostname();
     let interval = flags.duration("controller-start-interval").to_std();
-    for row in table::TABLE.iter().filter(|row| table::is_enabled(row, flags.list("controllers"))) {
+    let gates = Gates::from_flags(flags, &BTreeMap::new())?;
+    for row in table::TABLE {
+        if !table::is_enabled(row, flags.list("controllers")) {
+            tracing::info!(controller = row.name, "Warning: controller is disabled");
+            continue;
+        }
+        if !row.gates.iter().all(|gate| gates.enabled(gate)) {
+            tracing::info!(controller = row.name, gates = ?row.gates, "Controller is disabled by a feature gate");
+            continue;
+        }
         let Some(start) = row.start else {
             tracing::info!(controller = row.name, "Controller isn't built, skipping");
             continue;

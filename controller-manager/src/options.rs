@@ -180,8 +180,7 @@ static CONTROLLERS: Group = Group {
         Flag::new("concurrent-device-taint-eviction-syncs", Int, "8", "Device taints worked on at once.")
             .no_effect(NOT_BUILT),
         Flag::new("concurrent-endpoint-syncs", Int, "5", "Endpoints worked on at once."),
-        Flag::new("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at once.")
-            .no_effect(NOT_BUILT),
+        Flag::new("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at once."),
         Flag::new("concurrent-gc-syncs", Int, "20", "Garbage worked on at once."),
         Flag::new("concurrent-horizontal-pod-autoscaler-syncs", Int, "5", "Autoscalers worked on at once.")
             .no_effect(NOT_BUILT),
@@ -300,8 +299,7 @@ static CONTROLLERS: Group = Group {
             Duration,
             "8760h0m0s",
             "How long an unused token secret is kept.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new("max-endpoints-per-slice", Int, "100", "The most endpoints in one EndpointSlice."),
         Flag::new("mirroring-concurrent-service-endpoint-syncs", Int, "5", "Endpoints mirrored at once."),
         Flag::new(

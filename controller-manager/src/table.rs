@@ -18,16 +18,18 @@ pub struct Row {
     /// The source that its events name.
     pub component: &'static str,
     pub on_by_default: bool,
+    /// Feature gates that must all be on.
+    pub gates: &'static [&'static str],
     /// None if it isn't built; then what it would do is left undone.
     pub start: Option<Start>,
 }
 
 const fn row(name: &'static str, alias: &'static str, account: &'static str, start: Start) -> Row {
-    Row { name, alias, account, component: account, on_by_default: true, start: Some(start) }
+    Row { name, alias, account, component: account, on_by_default: true, gates: &[], start: Some(start) }
 }
 
 const fn absent(name: &'static str, alias: &'static str) -> Row {
-    Row { name, alias, account: "", component: "", on_by_default: true, start: None }
+    Row { name, alias, account: "", component: "", on_by_default: true, gates: &[], start: None }
 }
 
 impl Row {
@@ -38,6 +40,10 @@ impl Row {
     /// It acts as the daemon: it makes the tokens of accounts, and can't have one before.
     const fn as_daemon(self) -> Row {
         Row { account: "", ..self }
+    }
+
+    const fn gated(self, gates: &'static [&'static str]) -> Row {
+        Row { gates, ..self }
     }
 
     const fn off(self) -> Row {
@@ -114,7 +120,7 @@ pub static TABLE: &[Row] = &[
         "ttl-after-finished-controller",
         controllers::ttlafterfinished::start,
     ),
-    absent("ttl-controller", "ttl"),
+    row("ttl-controller", "ttl", "ttl-controller", controllers::ttl::start),
     row("disruption-controller", "disruption", "disruption-controller", controllers::disruption::start)
         .component("controllermanager"),
     row(
@@ -157,26 +163,57 @@ pub static TABLE: &[Row] = &[
         "clusterrole-aggregation-controller",
         controllers::clusterrole::start,
     ),
-    absent("persistentvolumeclaim-protection-controller", "pvc-protection"),
-    absent("persistentvolume-protection-controller", "pv-protection"),
+    row(
+        "persistentvolumeclaim-protection-controller",
+        "pvc-protection",
+        "pvc-protection-controller",
+        controllers::protection::start_claims,
+    ),
+    row(
+        "persistentvolume-protection-controller",
+        "pv-protection",
+        "pv-protection-controller",
+        controllers::protection::start_volumes,
+    ),
     absent("persistentvolume-binder-controller", "persistentvolume-binder"),
     absent("persistentvolume-attach-detach-controller", "attachdetach"),
     absent("persistentvolume-expander-controller", "persistentvolume-expander"),
-    absent("ephemeral-volume-controller", "ephemeral-volume"),
-    absent("legacy-serviceaccount-token-cleaner-controller", "legacy-service-account-token-cleaner"),
-    absent("storageversion-garbage-collector-controller", "storage-version-gc"),
-    absent("storage-version-migrator-controller", "svm"),
-    absent("resourceclaim-controller", "resource-claim-controller"),
-    absent("resourcepoolstatusrequest-controller", ""),
-    absent("device-taint-eviction-controller", ""),
-    absent("podcertificaterequest-cleaner-controller", ""),
-    absent("podgroup-protection-controller", ""),
+    row(
+        "ephemeral-volume-controller",
+        "ephemeral-volume",
+        "ephemeral-volume-controller",
+        controllers::ephemeral::start,
+    )
+    .component("ephemeral_volume"),
+    row(
+        "legacy-serviceaccount-token-cleaner-controller",
+        "legacy-service-account-token-cleaner",
+        "legacy-service-account-token-cleaner",
+        controllers::legacytokens::start,
+    ),
+    absent("storageversion-garbage-collector-controller", "storage-version-gc")
+        .gated(&["APIServerIdentity", "StorageVersionAPI"]),
+    absent("storage-version-migrator-controller", "svm").gated(&["StorageVersionMigrator"]),
+    absent("resourceclaim-controller", "resource-claim-controller").gated(&["DynamicResourceAllocation"]),
+    absent("resourcepoolstatusrequest-controller", "").gated(&["DRAResourcePoolStatus"]),
+    absent("device-taint-eviction-controller", "").gated(&["DynamicResourceAllocation", "DRADeviceTaints"]),
+    absent("podcertificaterequest-cleaner-controller", "").gated(&["PodCertificateRequest"]),
+    absent("podgroup-protection-controller", "").gated(&["GenericWorkload"]),
     absent("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),
-    absent("kube-apiserver-serving-clustertrustbundle-publisher-controller", ""),
-    absent("service-cidr-controller", ""),
+    absent("kube-apiserver-serving-clustertrustbundle-publisher-controller", "")
+        .gated(&["ClusterTrustBundle"]),
+    row("service-cidr-controller", "", "service-cidrs-controller", controllers::servicecidr::start)
+        .component("service-cidr-controller")
+        .gated(&["MultiCIDRServiceAllocator"]),
     absent("validatingadmissionpolicy-status-controller", ""),
-    absent("volumeattributesclass-protection-controller", ""),
-    absent("selinux-warning-controller", "").off(),
+    row(
+        "volumeattributesclass-protection-controller",
+        "",
+        "volumeattributesclass-protection-controller",
+        controllers::protection::start_attributes_classes,
+    )
+    .gated(&["VolumeAttributesClass"]),
+    absent("selinux-warning-controller", "").off().gated(&["SELinuxChangePolicy"]),
     // These left for the cloud controller manager; their names are still accepted.
     absent("service-lb-controller", "service").off(),
     absent("cloud-node-lifecycle-controller", "cloud-node-lifecycle").off(),
@@ -202,10 +239,7 @@ pub fn is_enabled(row: &Row, wanted: &[String]) -> bool {
 /// Refuses a list of controllers that names what doesn't exist.
 pub fn check(wanted: &[String]) -> Result<(), String> {
     match unknown(wanted) {
-        Some(name) => Err(format!(
-            "\"{name}\" is not in the list of known controllers: {}",
-            TABLE.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
-        )),
+        Some(name) => Err(format!("{name:?} is not in the list of known controllers")),
         None => Ok(()),
     }
 }

@@ -161,6 +161,8 @@ resources! {
     ENDPOINT_SLICES: namespaced("discovery.k8s.io", "v1", "endpointslices");
     EVENTS_V1: namespaced("events.k8s.io", "v1", "events");
     INGRESSES: namespaced("networking.k8s.io", "v1", "ingresses");
+    IP_ADDRESSES: cluster("networking.k8s.io", "v1", "ipaddresses");
+    SERVICE_CIDRS: cluster("networking.k8s.io", "v1", "servicecidrs");
     NETWORK_POLICIES: namespaced("networking.k8s.io", "v1", "networkpolicies");
     RUNTIME_CLASSES: cluster("node.k8s.io", "v1", "runtimeclasses");
     POD_DISRUPTION_BUDGETS: namespaced("policy", "v1", "poddisruptionbudgets");
@@ -171,6 +173,7 @@ resources! {
     CSI_NODES: cluster("storage.k8s.io", "v1", "csinodes");
     CSI_STORAGE_CAPACITIES: namespaced("storage.k8s.io", "v1", "csistoragecapacities");
     STORAGE_CLASSES: cluster("storage.k8s.io", "v1", "storageclasses");
+    VOLUME_ATTRIBUTES_CLASSES: cluster("storage.k8s.io", "v1", "volumeattributesclasses");
     VOLUME_ATTACHMENTS: cluster("storage.k8s.io", "v1", "volumeattachments");
     RESOURCE_CLAIMS: namespaced("resource.k8s.io", "v1", "resourceclaims");
     RESOURCE_CLAIM_TEMPLATES: namespaced("resource.k8s.io", "v1", "resourceclaimtemplates");

@@ -101,8 +101,24 @@ pub struct ContainerPort {
 pub struct Volume {
     pub name: String,
     pub persistent_volume_claim: Option<ClaimSource>,
-    pub ephemeral: Option<serde::de::IgnoredAny>,
+    pub ephemeral: Option<Ephemeral>,
 }
+
+impl Volume {
+    /// The name of the claim that the volume of a pod is, if it is one; a generic ephemeral volume is a claim named after
+    /// pod and volume.
+    pub fn claim_name(&self, pod: &str) -> Option<String> {
+        match (&self.persistent_volume_claim, &self.ephemeral) {
+            (Some(claim), _) => Some(claim.claim_name.clone()),
+            (None, Some(_)) => Some(format!("{pod}-{}", self.name)),
+            _ => None,
+        }
+    }
+}
+
+/// A claim that is made for one pod and goes with it. Its template isn't kept.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Ephemeral {}
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -1,4 +1,4 @@
-//! Views of EndpointSlices and Endpoints. They are complete in what their controllers write, so that
+//! Views of EndpointSlices and Endpoints, and of the ranges of Service addresses. The first are complete in what their controllers write, so that
 //! a view is also the form in which these objects are made.
 
 use std::collections::BTreeMap;
@@ -129,4 +129,32 @@ pub struct Address {
     pub node_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target_ref: Option<ObjectReference>,
+}
+
+/// A range of Service addresses, of one family or of both.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidr {
+    pub metadata: ObjectMeta,
+    pub spec: ServiceCidrSpec,
+    pub status: ServiceCidrStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrSpec {
+    pub cidrs: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ServiceCidrStatus {
+    pub conditions: Vec<super::Condition>,
+}
+
+impl ServiceCidr {
+    /// Its ranges.
+    pub fn prefixes(&self) -> impl Iterator<Item = ipnet::IpNet> + '_ {
+        self.spec.cidrs.iter().filter_map(|cidr| cidr.parse().ok())
+    }
 }

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod core;
 pub mod discovery;
 pub mod policy;
+pub mod storage;
 
 use proto::time::Time;
 use serde::{Deserialize, Serialize};
@@ -31,10 +32,14 @@ component_base::object!(
     core::Service,
     discovery::EndpointSlice,
     discovery::Endpoints,
+    discovery::ServiceCidr,
     policy::CertificateSigningRequest,
     policy::ClusterRole,
     policy::PodDisruptionBudget,
     policy::ResourceQuota,
+    storage::PersistentVolume,
+    storage::PersistentVolumeClaim,
+    storage::StorageClass,
 );
 
 /// A condition as most kinds have it in their status. Absent fields are not printed.
