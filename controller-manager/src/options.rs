@@ -219,8 +219,7 @@ static CONTROLLERS: Group = Group {
             Bool,
             "true",
             "Make volumes for claims where the environment can.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "enable-garbage-collector",
             Bool,

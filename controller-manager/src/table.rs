@@ -175,7 +175,13 @@ pub static TABLE: &[Row] = &[
         "pv-protection-controller",
         controllers::protection::start_volumes,
     ),
-    absent("persistentvolume-binder-controller", "persistentvolume-binder"),
+    row(
+        "persistentvolume-binder-controller",
+        "persistentvolume-binder",
+        "persistent-volume-binder",
+        controllers::volumebinder::start,
+    )
+    .component("persistentvolume-controller"),
     absent("persistentvolume-attach-detach-controller", "attachdetach"),
     absent("persistentvolume-expander-controller", "persistentvolume-expander"),
     row(
