@@ -108,11 +108,10 @@ static CONTROLLERS: Group = Group {
             "1m0s",
             "Time between two looks at attached volumes.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(EVENT_DRIVEN),
         Flag::new("disable-attach-detach-reconcile-sync", Bool, "false", "Don't look at attached volumes.")
-            .no_effect(NOT_BUILT),
-        Flag::new("disable-force-detach-on-timeout", Bool, "false", "Don't detach volumes by force.")
-            .no_effect(NOT_BUILT),
+            .no_effect(EVENT_DRIVEN),
+        Flag::new("disable-force-detach-on-timeout", Bool, "false", "Don't detach volumes by force."),
         Flag::new(
             "cluster-signing-cert-file",
             String,

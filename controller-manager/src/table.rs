@@ -182,8 +182,19 @@ pub static TABLE: &[Row] = &[
         controllers::volumebinder::start,
     )
     .component("persistentvolume-controller"),
-    absent("persistentvolume-attach-detach-controller", "attachdetach"),
-    absent("persistentvolume-expander-controller", "persistentvolume-expander"),
+    row(
+        "persistentvolume-attach-detach-controller",
+        "attachdetach",
+        "attachdetach-controller",
+        controllers::attachdetach::start,
+    ),
+    row(
+        "persistentvolume-expander-controller",
+        "persistentvolume-expander",
+        "expand-controller",
+        controllers::volumeexpand::start,
+    )
+    .component("volume_expand"),
     row(
         "ephemeral-volume-controller",
         "ephemeral-volume",

@@ -168,8 +168,13 @@ pub struct ContainerStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
+    pub running: Option<Running>,
     pub terminated: Option<Terminated>,
 }
+
+/// Nothing of a running container is kept but that it runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Running {}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -223,6 +228,18 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
     pub allocatable: BTreeMap<String, String>,
     pub addresses: Vec<NodeAddress>,
+    #[serde(deserialize_with = "nullable")]
+    pub volumes_in_use: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    pub volumes_attached: Vec<AttachedVolume>,
+}
+
+/// A volume that a node may mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachedVolume {
+    pub name: String,
+    pub device_path: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -37,9 +37,11 @@ component_base::object!(
     policy::ClusterRole,
     policy::PodDisruptionBudget,
     policy::ResourceQuota,
+    storage::CsiDriver,
     storage::PersistentVolume,
     storage::PersistentVolumeClaim,
     storage::StorageClass,
+    storage::VolumeAttachment,
 );
 
 /// A condition as most kinds have it in their status. Absent fields are not printed.

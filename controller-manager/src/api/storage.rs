@@ -152,3 +152,60 @@ pub struct StorageClass {
     pub provisioner: String,
     pub volume_binding_mode: String,
 }
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct CsiDriver {
+    pub metadata: ObjectMeta,
+    pub spec: CsiDriverSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CsiDriverSpec {
+    pub attach_required: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct VolumeAttachment {
+    pub metadata: ObjectMeta,
+    pub spec: AttachmentSpec,
+    pub status: AttachmentStatus,
+    /// The name by which nodes know the volume; found out from the volume.
+    #[serde(skip)]
+    pub unique_name: Option<String>,
+}
+
+impl VolumeAttachment {
+    /// The name by which nodes know the volume, if that was found out.
+    pub fn volume_name(&self) -> Option<String> {
+        self.unique_name.clone()
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachmentSpec {
+    pub node_name: String,
+    pub source: AttachmentSource,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachmentSource {
+    pub persistent_volume_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AttachmentStatus {
+    pub attached: bool,
+    pub attach_error: Option<AttachError>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct AttachError {
+    pub message: String,
+}

@@ -1,5 +1,6 @@
 //! The controllers, one module each. [`crate::table`] lists them.
 
+pub mod attachdetach;
 pub mod bootstrap;
 pub mod certificates;
 pub mod clusterrole;
@@ -28,3 +29,4 @@ pub mod tainteviction;
 pub mod ttl;
 pub mod ttlafterfinished;
 pub mod volumebinder;
+pub mod volumeexpand;
