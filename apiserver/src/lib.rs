@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod allocator;
+pub mod audit;
 pub mod auth;
 pub mod bootstrap;
 pub mod cache;
@@ -9,6 +10,7 @@ pub mod controlplane;
 pub mod custom;
 pub mod endpoints;
 pub mod engine;
+pub mod fairness;
 pub mod openapi;
 pub mod options;
 pub mod patch;

@@ -21,9 +21,10 @@ use crate::custom::Definitions;
 use crate::endpoints::discovery::Discovery;
 use crate::endpoints::{App, proxy};
 use crate::engine::{Config, Engine};
+use crate::fairness::Fairness;
 use crate::options::Options;
 use crate::registry::{Builder, Local, Services, Settings, Shared};
-use crate::server::filters::Filters;
+use crate::server::filters::{Filters, Limits};
 use crate::server::inflight::InFlight;
 use crate::server::listener;
 use crate::server::tls::Certificate;
@@ -118,6 +119,12 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     ));
     start_hooks(&tasks, &health, &engine, hooks);
 
+    let (reads, writes) = options.in_flight;
+    let limits = match options.fairness {
+        true => Limits::Fair(fairness(&tasks, reads + writes, &engine, &local)),
+        false => Limits::Plain(InFlight::new(reads, writes)),
+    };
+    let audit = options.audit.build(&tasks)?;
     let backends =
         proxy::Backends::new(&options.kubelet).map_err(|e| anyhow::anyhow!("the client of kubelets: {e}"))?;
     let app = Arc::new(App {
@@ -128,16 +135,23 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         health,
         discovery: Discovery { external_address: options.external_address.clone() },
         openapi: crate::openapi::OpenApi::default(),
+        fairness: match &limits {
+            Limits::Fair(fairness) => Some(fairness.clone()),
+            Limits::Plain(_) => None,
+        },
         tokens: stack.discovery,
         min_watch: options.min_watch,
         stopping: stopping.clone(),
     });
+    let flushed = audit.clone();
     let filters = Arc::new(Filters {
         app,
         authenticator: stack.authenticator,
         authorizer: stack.authorizer,
-        in_flight: InFlight::new(options.in_flight.0, options.in_flight.1),
+        limits,
+        audit,
         timeout: options.timeout,
+        goaway: options.goaway,
     });
     let certificate = Arc::new(certificate(&options)?);
     let tls = certificate.config(options.http2)?;
@@ -152,6 +166,14 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         serving.await;
         Ok(())
     });
+    if let Some(audit) = flushed {
+        let process = tasks.clone();
+        tasks.spawn_graceful("audit", async move {
+            process.stopping().await;
+            audit.flush().await;
+            Ok(())
+        });
+    }
     let (process, delay) = (tasks.clone(), options.shutdown_delay);
     tasks.spawn_graceful("shutdown", async move {
         process.stopping().await;
@@ -169,6 +191,22 @@ fn spawn(tasks: &Tasks, name: &str, work: impl Future<Output = ()> + Send + 'sta
         work.await;
         Ok(())
     });
+}
+
+/// Priority and fairness, which follows its objects from now on.
+fn fairness(tasks: &Tasks, seats: usize, engine: &Arc<Engine>, local: &Arc<dyn Local>) -> Arc<Fairness> {
+    let stores = engine.clone();
+    let stats = move |group: &str, resource: &str| {
+        let store = stores.store(group, resource)?;
+        Some(store.row()?.estimate())
+    };
+    let fairness = Fairness::new(seats, Box::new(stats));
+    let (follows, local, ready) = (fairness.clone(), local.clone(), engine.clone());
+    spawn(tasks, "priority and fairness", async move {
+        ready.ready().await;
+        follows.run(local).await;
+    });
+    fairness
 }
 
 fn certificate(options: &Options) -> anyhow::Result<Certificate> {

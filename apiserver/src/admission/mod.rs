@@ -32,6 +32,7 @@ use futures::future::BoxFuture;
 use proto::status::Status;
 use serde_json::Value;
 
+use crate::audit;
 use crate::auth::UserInfo;
 use crate::registry::Endpoint;
 
@@ -164,8 +165,12 @@ impl Chain {
     /// Runs all mutations; once more if a webhook changed what plugins before it had seen.
     pub async fn mutate(&self, review: &mut Review) -> Result<(), Status> {
         review.reinvocation = false;
-        self.mutate_once(review).await?;
-        if review.reinvocation { self.mutate_once(review).await } else { Ok(()) }
+        let mut done = self.mutate_once(review).await;
+        if done.is_ok() && review.reinvocation {
+            done = self.mutate_once(review).await;
+        }
+        annotate(review);
+        done
     }
 
     async fn mutate_once(&self, review: &mut Review) -> Result<(), Status> {
@@ -180,8 +185,18 @@ impl Chain {
     pub async fn validate(&self, review: &mut Review) -> Result<(), Status> {
         let operation = review.operation;
         for plugin in self.plugins.iter().filter(|p| p.handles(operation)) {
-            plugin.validate(review).await?;
+            if let Err(status) = plugin.validate(review).await {
+                annotate(review);
+                return Err(status);
+            }
         }
+        annotate(review);
         Ok(())
     }
+}
+
+/// Hands what plugins have to say on to the audit.
+fn annotate(review: &mut Review) {
+    let annotations = std::mem::take(&mut review.annotations);
+    audit::current(|record| annotations.iter().for_each(|(key, value)| record.annotate(key, value)));
 }

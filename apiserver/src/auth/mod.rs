@@ -78,6 +78,8 @@ pub struct Peer {
     pub certificates: Vec<CertificateDer<'static>>,
     /// Room for the client-certificate authenticator to remember its verdict for this connection.
     pub verified: parking_lot::Mutex<Option<VerifiedPeer>>,
+    /// Cancelled when the connection shall end once its requests are answered.
+    pub leave: tokio_util::sync::CancellationToken,
 }
 
 /// A remembered verdict on a client certificate.

@@ -173,6 +173,14 @@ impl Row {
         Ok(Position { revision, epoch: state.epoch })
     }
 
+    /// The number of objects, and their mean size in bytes by a sample.
+    pub fn estimate(&self) -> (usize, usize) {
+        const SAMPLE: usize = 16;
+        let map = self.snapshot();
+        let sizes: Vec<usize> = map.range("", "").take(SAMPLE).map(|entry| entry.stored.len()).collect();
+        (map.len(), sizes.iter().sum::<usize>() / sizes.len().max(1))
+    }
+
     /// Notifies of changes.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()

@@ -34,6 +34,7 @@ use crate::admission::{Operation, Review};
 use crate::auth::Authorizer;
 use crate::auth::service_account::discovery::{self as documents, Documents};
 use crate::engine::{Engine, Store};
+use crate::fairness::Fairness;
 use crate::openapi::OpenApi;
 use crate::registry::{Backing, Connect, Ctx, Handler, Local, Served, Verbs};
 use crate::server::filters::Passed;
@@ -55,6 +56,8 @@ pub struct App {
     pub discovery: Discovery,
     /// OpenAPI documents.
     pub openapi: OpenApi,
+    /// Priority and fairness, for its dumps.
+    pub fairness: Option<Arc<Fairness>>,
     /// Where the keys of service account tokens are told.
     pub tokens: Option<Documents>,
     /// --min-request-timeout
@@ -90,6 +93,10 @@ impl App {
             let nosniff = http::HeaderValue::from_static("nosniff");
             response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
             return Ok(response);
+        }
+        if let Some(fairness) = self.fairness.as_ref().filter(|_| path.starts_with("/debug/")) {
+            let query = passed.request.uri().query().unwrap_or_default();
+            return Ok(answer::text(StatusCode::OK, fairness.dump(path, query).ok_or_else(missing)?));
         }
         match path.trim_end_matches('/') {
             "/metrics" => {

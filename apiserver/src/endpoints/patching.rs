@@ -16,6 +16,7 @@ use super::decode::{self, Decoded, Expected};
 use super::options::{Strictness, WriteOptions};
 use super::tracking::Tracker;
 use super::write::{check_name, dedup_owners};
+use crate::audit;
 use crate::engine::{Updating, undecodable};
 use crate::patch;
 use crate::registry::{Endpoint, Hooks};
@@ -86,6 +87,7 @@ impl Target {
         let kind = self.patch_kind(|kind| !(custom && kind == Kind::Strategic))?;
         let options = WriteOptions::parse(&self.passed.query, "PatchOptions", kind == Kind::Apply)?;
         let bytes = decode::read(self.take_body()).await?;
+        audit::current(|record| record.request_patch(&bytes));
         let hooks = hooks.unwrap_or(&store.codec.storage.hooks);
         let version = self.render(&store)?.version;
         let tracker = Tracker::new(

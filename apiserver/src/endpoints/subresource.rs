@@ -11,6 +11,7 @@ use super::decode::{self, Expected};
 use super::options::WriteOptions;
 use super::{Target, answer, negotiate};
 use crate::admission::{Operation, Review};
+use crate::audit;
 use crate::engine::meta;
 use crate::registry::{Create, Name};
 use crate::server::Response;
@@ -34,6 +35,7 @@ impl Target {
         let expected = Expected { api_version: &api_version, kind: name, ty };
         let decoded = decode::object(format, &bytes, expected, options.strictness)?;
         let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        audit::current(|record| record.request_object(&object));
         if let Some(ty) = ty {
             schema::default(&mut object, ty);
         }

@@ -13,6 +13,7 @@ use super::negotiate;
 use super::options::{Strictness, WriteOptions};
 use super::tracking::Tracker;
 use super::{Target, answer, missing};
+use crate::audit;
 use crate::engine::{Changed, Store, Updating, meta, undecodable};
 use crate::registry::{Endpoint, Hooks};
 use crate::server::Response;
@@ -26,6 +27,7 @@ impl Target {
         let options = WriteOptions::parse(&self.passed.query, "CreateOptions", false)?;
         let decoded = self.body(&endpoint, options.strictness).await?;
         let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        audit::current(|record| record.request_object(&object));
         meta::match_namespace(&mut object, self.namespace())?;
         if !self.info().name.is_empty() {
             return Err(missing());
@@ -50,6 +52,7 @@ impl Target {
         let options = WriteOptions::parse(&self.passed.query, "UpdateOptions", false)?;
         let decoded = self.body(&endpoint, options.strictness).await?;
         let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        audit::current(|record| record.request_object(&object));
         check_name(&object, &self.info().name, self.namespace())?;
         meta::match_namespace(&mut object, self.namespace())?;
         warnings.extend(dedup_owners(&mut object));
@@ -140,7 +143,9 @@ impl Target {
                 },
             };
             let expected = Expected { api_version: &api_version, kind: "DeleteOptions", ty };
-            return Ok(decode::object(format, &bytes, expected, Strictness::Ignore)?.value);
+            let options = decode::object(format, &bytes, expected, Strictness::Ignore)?.value;
+            audit::current(|record| record.request_object(&options));
+            return Ok(options);
         }
         let query = &self.passed.query;
         let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});

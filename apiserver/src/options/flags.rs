@@ -3,7 +3,6 @@
 use component_base::flags::groups;
 use component_base::flags::{Flag, Group, Kind::*};
 
-const NO_AUDIT: &str = "requests are not audited";
 const NO_OIDC: &str = "OpenID Connect tokens are not accepted";
 const NO_TOKEN_WEBHOOK: &str = "tokens are not checked by a webhook";
 const NO_AUTHORIZATION_WEBHOOK: &str = "requests are not authorized by a webhook";
@@ -21,8 +20,7 @@ static GENERIC: Group = Group {
         Flag::new("emulation-forward-compatible", Bool, "false", "Serve newer versions of emulated APIs.")
             .refused(ONE_VERSION),
         Flag::new("external-hostname", String, "", "Host name of the server in the documents it serves."),
-        Flag::new("goaway-chance", Float, "0", "Chance that a request ends its HTTP/2 connection.")
-            .refused("connections are not moved at random"),
+        Flag::new("goaway-chance", Float, "0", "Chance that a request ends its HTTP/2 connection."),
         Flag::new(
             "livez-grace-period",
             Duration,
@@ -134,51 +132,37 @@ static PORT: Group = Group {
 static AUDIT: Group = Group {
     title: "Auditing",
     flags: &[
-        Flag::new("audit-log-batch-buffer-size", Int, "10000", "Buffer of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-batch-max-size", Int, "1", "Batch of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-batch-max-wait", Duration, "0s", "Wait of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-batch-throttle-burst", Int, "0", "Burst of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-batch-throttle-enable", Bool, "false", "Throttle the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-batch-throttle-qps", Float, "0", "Rate of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-compress", Bool, "false", "Compress rotated logs.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-format", String, "json", "Format of the log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-maxage", Int, "366", "Days that logs are kept.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-maxbackup", Int, "100", "Logs that are kept.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-maxsize", Int, "100", "Megabytes of a log.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-mode", String, "blocking", "How the log is written.").no_effect(NO_AUDIT),
-        Flag::new("audit-log-path", String, "", "File of the log.").refused(NO_AUDIT),
-        Flag::new("audit-log-truncate-enabled", Bool, "false", "Truncate the log's events.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-log-truncate-max-batch-size", Int, "10485760", "Largest batch of the log.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-log-truncate-max-event-size", Int, "102400", "Largest event of the log.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-log-version", String, "audit.k8s.io/v1", "Version of the log's events.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-policy-file", String, "", "What is audited.").refused(NO_AUDIT),
-        Flag::new("audit-webhook-batch-buffer-size", Int, "10000", "Buffer of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-batch-max-size", Int, "400", "Batch of the webhook.").no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-batch-max-wait", Duration, "30s", "Wait of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-batch-throttle-burst", Int, "15", "Burst of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-batch-throttle-enable", Bool, "true", "Throttle the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-batch-throttle-qps", Float, "10", "Rate of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-config-file", String, "", "kubeconfig of the webhook.").refused(NO_AUDIT),
-        Flag::new("audit-webhook-initial-backoff", Duration, "10s", "First backoff of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-mode", String, "batch", "How the webhook is called.").no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-truncate-enabled", Bool, "false", "Truncate the webhook's events.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-truncate-max-batch-size", Int, "10485760", "Largest batch of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-truncate-max-event-size", Int, "102400", "Largest event of the webhook.")
-            .no_effect(NO_AUDIT),
-        Flag::new("audit-webhook-version", String, "audit.k8s.io/v1", "Version of the webhook's events.")
-            .no_effect(NO_AUDIT),
+        Flag::new("audit-log-batch-buffer-size", Int, "10000", "Buffer of the log."),
+        Flag::new("audit-log-batch-max-size", Int, "1", "Batch of the log."),
+        Flag::new("audit-log-batch-max-wait", Duration, "0s", "Wait of the log."),
+        Flag::new("audit-log-batch-throttle-burst", Int, "0", "Burst of the log."),
+        Flag::new("audit-log-batch-throttle-enable", Bool, "false", "Throttle the log."),
+        Flag::new("audit-log-batch-throttle-qps", Float, "0", "Rate of the log."),
+        Flag::new("audit-log-compress", Bool, "false", "Compress rotated logs."),
+        Flag::new("audit-log-format", String, "json", "Format of the log."),
+        Flag::new("audit-log-maxage", Int, "366", "Days that logs are kept."),
+        Flag::new("audit-log-maxbackup", Int, "100", "Logs that are kept."),
+        Flag::new("audit-log-maxsize", Int, "100", "Megabytes of a log."),
+        Flag::new("audit-log-mode", String, "blocking", "How the log is written."),
+        Flag::new("audit-log-path", String, "", "File of the log."),
+        Flag::new("audit-log-truncate-enabled", Bool, "false", "Truncate the log's events."),
+        Flag::new("audit-log-truncate-max-batch-size", Int, "10485760", "Largest batch of the log."),
+        Flag::new("audit-log-truncate-max-event-size", Int, "102400", "Largest event of the log."),
+        Flag::new("audit-log-version", String, "audit.k8s.io/v1", "Version of the log's events."),
+        Flag::new("audit-policy-file", String, "", "What is audited."),
+        Flag::new("audit-webhook-batch-buffer-size", Int, "10000", "Buffer of the webhook."),
+        Flag::new("audit-webhook-batch-max-size", Int, "400", "Batch of the webhook."),
+        Flag::new("audit-webhook-batch-max-wait", Duration, "30s", "Wait of the webhook."),
+        Flag::new("audit-webhook-batch-throttle-burst", Int, "15", "Burst of the webhook."),
+        Flag::new("audit-webhook-batch-throttle-enable", Bool, "true", "Throttle the webhook."),
+        Flag::new("audit-webhook-batch-throttle-qps", Float, "10", "Rate of the webhook."),
+        Flag::new("audit-webhook-config-file", String, "", "kubeconfig of the webhook."),
+        Flag::new("audit-webhook-initial-backoff", Duration, "10s", "First backoff of the webhook."),
+        Flag::new("audit-webhook-mode", String, "batch", "How the webhook is called."),
+        Flag::new("audit-webhook-truncate-enabled", Bool, "false", "Truncate the webhook's events."),
+        Flag::new("audit-webhook-truncate-max-batch-size", Int, "10485760", "Largest batch of the webhook."),
+        Flag::new("audit-webhook-truncate-max-event-size", Int, "102400", "Largest event of the webhook."),
+        Flag::new("audit-webhook-version", String, "audit.k8s.io/v1", "Version of the webhook's events."),
     ],
 };
 
@@ -189,9 +173,7 @@ static FEATURES: Group = Group {
             .no_effect("there is no Go profiler here"),
         Flag::new("debug-socket-path", String, "", "Socket of the profiler.")
             .refused("there is no Go profiler here"),
-        Flag::new("enable-priority-and-fairness", Bool, "true", "Queue requests fairly by flow.").no_effect(
-            "requests are limited by --max-requests-inflight and --max-mutating-requests-inflight",
-        ),
+        Flag::new("enable-priority-and-fairness", Bool, "true", "Queue requests fairly by flow."),
         Flag::new("profiling", Bool, "true", "Serve profiles.").no_effect("there is no Go profiler here"),
     ],
 };

@@ -10,6 +10,7 @@ use component_base::features::Gates;
 use component_base::flags::Parsed;
 
 use crate::admission::AdmissionOptions;
+use crate::audit::AuditOptions;
 use crate::auth::AuthOptions;
 use crate::auth::authn::request_header::HeaderNames;
 use crate::endpoints::proxy::KubeletOptions;
@@ -59,6 +60,12 @@ pub struct Options {
     pub max_streams: Option<u32>,
     /// --max-requests-inflight, --max-mutating-requests-inflight
     pub in_flight: (usize, usize),
+    /// --enable-priority-and-fairness
+    pub fairness: bool,
+    /// --goaway-chance
+    pub goaway: f64,
+    /// Auditing.
+    pub audit: AuditOptions,
     /// --request-timeout
     pub timeout: Duration,
     /// --min-request-timeout
@@ -138,7 +145,24 @@ impl Options {
             _ => format!("{host}:{port}"),
         };
         let cert_dir = flags.non_empty("cert-dir").unwrap_or("/var/run/kubernetes");
-        let limit = |name| usize::try_from(flags.int(name)).unwrap_or(0);
+        let limit = |name| {
+            let number = flags.int(name);
+            usize::try_from(number).map_err(|_| Error::Value(format!("--{name} can not be negative value")))
+        };
+        let in_flight = (limit("max-requests-inflight")?, limit("max-mutating-requests-inflight")?);
+        let fairness = flags.bool("enable-priority-and-fairness");
+        if fairness && in_flight == (0, 0) {
+            return Err(Error::Value(
+                "invalid configuration: MaxRequestsInFlight=0 and MaxMutatingRequestsInFlight=0; they must add up to something positive"
+                    .to_owned(),
+            ));
+        }
+        let goaway = flags.float("goaway-chance");
+        if !(0.0..=0.02).contains(&goaway) {
+            return Err(Error::Value(
+                "--goaway-chance can not be less than 0 or greater than 0.02".to_owned(),
+            ));
+        }
         Ok(Options {
             etcd: Servers { urls: servers, ca: path("etcd-cafile").map(|p| read(&p)).transpose()?, identity },
             etcd_prefix: flags.str("etcd-prefix").to_owned(),
@@ -152,7 +176,10 @@ impl Options {
             certificate: pair("tls-cert-file", "tls-private-key-file")?.ok_or_else(|| cert_dir.into()),
             http2: !flags.bool("disable-http2-serving"),
             max_streams: u32::try_from(flags.int("http2-max-streams-per-connection")).ok().filter(|n| *n > 0),
-            in_flight: (limit("max-requests-inflight"), limit("max-mutating-requests-inflight")),
+            in_flight,
+            fairness,
+            goaway,
+            audit: AuditOptions::new(flags).map_err(Error::Value)?,
             timeout: seconds(flags, "request-timeout"),
             min_watch: Duration::from_secs(u64::try_from(flags.int("min-request-timeout")).unwrap_or(1800)),
             shutdown_delay: seconds(flags, "shutdown-delay-duration"),

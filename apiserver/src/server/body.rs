@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt};
 use http_body::{Frame, SizeHint};
 
 /// Why a body broke off.
@@ -22,6 +22,16 @@ impl Body {
     /// Nothing.
     pub fn empty() -> Self {
         Body::Full(Bytes::new())
+    }
+
+    /// The same body, which keeps something until it is sent or given up. A whole body needs no time.
+    pub fn holding(self, guard: impl Send + 'static) -> Self {
+        match self {
+            Body::Full(bytes) => Body::Full(bytes),
+            Body::Stream(stream) => Body::Stream(Box::pin(stream.inspect(move |_| {
+                let _ = &guard;
+            }))),
+        }
     }
 }
 

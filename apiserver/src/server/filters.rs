@@ -1,12 +1,18 @@
 //! What every request passes, in upstream's order: who is it, acting for whom, is there room, may they, and in what time.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use proto::status::Status;
 use proto::{fields, labels};
+use rand::RngExt;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::inflight::InFlight;
 use super::listener::Handler;
@@ -14,12 +20,28 @@ use super::metrics::{DURATION, IN_FLIGHT, LONG_RUNNING, REQUESTS};
 use super::query::Query;
 use super::request_info::RequestInfo;
 use super::{Body, Response};
+use crate::audit::{self, Audit, Completion, Subject};
 use crate::auth::{
     Attributes, Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation,
 };
 use crate::endpoints::{App, answer};
+use crate::fairness::{Digest, Fairness, Seat};
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// How requests are kept from being too many.
+pub enum Limits {
+    /// By priority and fairness.
+    Fair(Arc<Fairness>),
+    /// By their number alone.
+    Plain(InFlight),
+}
+
+/// A request's right to be served now.
+enum Place {
+    Seat(#[allow(dead_code, reason = "it is given back when it is dropped")] Seat),
+    Plain(#[allow(dead_code, reason = "it is given back when it is dropped")] Option<OwnedSemaphorePermit>),
+}
 
 /// The filters, before the application.
 pub struct Filters {
@@ -30,9 +52,13 @@ pub struct Filters {
     /// May they?
     pub authorizer: Arc<dyn Authorizer>,
     /// Is there room?
-    pub in_flight: InFlight,
+    pub limits: Limits,
+    /// Who asked what?
+    pub audit: Option<Arc<Audit>>,
     /// --request-timeout
     pub timeout: Duration,
+    /// --goaway-chance
+    pub goaway: f64,
 }
 
 /// A request that has passed the filters.
@@ -52,23 +78,28 @@ pub struct Passed {
 impl Handler for Filters {
     async fn handle(self: Arc<Self>, peer: Arc<Peer>, request: http::Request<Incoming>) -> Response {
         let start = Instant::now();
-        let audit_id = request.headers().get(&AUDIT_ID).cloned();
+        let given = request.headers().get(&AUDIT_ID).filter(|id| !id.is_empty()).cloned();
+        let id = given.or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+        let id = id.unwrap_or(HeaderValue::from_static(""));
+        if self.goaway > 0.0
+            && request.version() == http::Version::HTTP_2
+            && rand::rng().random_bool(self.goaway)
+        {
+            peer.leave.cancel();
+        }
         let query = Query::parse(request.uri().query());
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         let mut response = match info {
             Ok(info) => {
                 let measured = Measured::new(&info, &query, request.method());
-                let response = self.pass(info, query, peer, request).await;
+                let response = self.pass(info, query, peer, request, &id).await;
                 measured.finish(response.status().as_u16(), start);
-                response
+                if measured.long { response.map(|body| body.holding(measured)) } else { response }
             }
             Err(error) => answer::status(&Status::bad_request(error.to_string())),
         };
         let headers = response.headers_mut();
-        let made = || HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok();
-        if let Some(id) = audit_id.or_else(made) {
-            headers.insert(AUDIT_ID, id);
-        }
+        headers.insert(AUDIT_ID, id);
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
         response
     }
@@ -81,51 +112,194 @@ impl Filters {
         query: Query,
         peer: Arc<Peer>,
         request: http::Request<Incoming>,
+        id: &HeaderValue,
     ) -> Response {
-        let user = match self.identify(&peer, &request).await {
-            Ok(user) => user,
+        let long = is_long_running(&info, &query);
+        let time = match self.time_of(&query) {
+            _ if long => self.timeout,
+            Ok(time) => time,
             Err(status) => return answer::status(&status),
         };
-        let long = is_long_running(&info, &query);
-        let _place = match self.in_flight.enter(&info.verb) {
-            _ if long || user.in_group(crate::auth::MASTERS) => None,
-            Ok(place) => place,
-            Err(_) => return too_many(),
+        let user = match self.authenticate(&peer, &request).await {
+            Ok(user) => user,
+            Err(status) => {
+                self.audit_refusal(&info, &query, &peer, &request, id);
+                return answer::status(&status);
+            }
         };
-        if let Err(status) = self.authorize(&info, &query, user.clone()).await {
+        let record = self.begin(&user, &info, &peer, &request, id);
+        let Some(record) = record else {
+            return self.serve(info, query, user, peer, request, time, long).await;
+        };
+        if let Err(status) = record.received() {
             return answer::status(&status);
         }
-        let passed = Passed { info, query, user, peer, request: request.map(Some) };
-        if long {
-            return self.app.clone().answer(passed).await;
+        let completion = Completion::new(record.clone(), long);
+        let mut request = request;
+        if record.wants_response() {
+            // The answer is read, so it must be readable.
+            request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        match tokio::time::timeout(self.timeout, self.app.clone().answer(passed)).await {
-            Ok(response) => response,
-            Err(_) => {
-                answer::status(&Status::timeout("request did not complete within the allotted timeout", 0))
+        let is_delete = request.method() == http::Method::DELETE;
+        let whole = record.wants_response() && !long;
+        let serve = self.serve(info, query, user, peer, request, time, long);
+        let response = audit::under(Some(record), serve).await;
+        let code = response.status();
+        let reads = whole || is_delete || code.is_client_error() || code.is_server_error();
+        let (response, object) =
+            if reads { audit::read_answer(response, whole).await } else { (response, None) };
+        completion.answered(code.as_u16(), object);
+        response.map(|body| body.holding(completion))
+    }
+
+    /// Everything once it is known who asks.
+    #[allow(clippy::too_many_arguments)]
+    async fn serve(
+        &self,
+        info: RequestInfo,
+        query: Query,
+        user: Arc<UserInfo>,
+        peer: Arc<Peer>,
+        request: http::Request<Incoming>,
+        time: Duration,
+        long: bool,
+    ) -> Response {
+        let user = match impersonation::impersonated(request.headers(), &user, &*self.authorizer).await {
+            Ok(None) => user,
+            Ok(Some(other)) => {
+                audit::current(|record| record.impersonated(&other));
+                Arc::new(other)
+            }
+            Err(status) => return answer::status(&status),
+        };
+        let is_watch = info.verb == "watch";
+        let place = match self.enter(&info, &query, &user, time, long && !is_watch).await {
+            Ok(place) => place,
+            Err(response) => return response,
+        };
+        if let Err(status) = self.authorize(&info, &query, user.clone()).await {
+            return marked(answer::status(&status), &place);
+        }
+        let watching = match &self.limits {
+            Limits::Fair(fairness) if is_watch => Some(fairness.watching(&info, &query)),
+            _ => None,
+        };
+        let passed = Passed { info, query, user, peer, request: request.map(Some) };
+        let answer = self.app.clone().answer(passed);
+        let response = if long {
+            answer.await
+        } else {
+            match tokio::time::timeout(time, answer).await {
+                Ok(response) => response,
+                Err(_) => answer::status(&Status::timeout(
+                    "request did not complete within the allotted timeout",
+                    0,
+                )),
+            }
+        };
+        // A watch has its place only until it is under way.
+        let response = marked(response, &place);
+        if watching.is_some() { response.map(|body| body.holding(watching)) } else { response }
+    }
+
+    /// The time a request has that doesn't last as long as its client wants.
+    fn time_of(&self, query: &Query) -> Result<Duration, Status> {
+        let Some(text) = query.non_empty("timeout") else { return Ok(self.timeout) };
+        match proto::time::Duration::from_str(text) {
+            Ok(wanted) if wanted.nanos > 0 => Ok(wanted.to_std().min(self.timeout)),
+            Ok(_) => Ok(self.timeout),
+            Err(error) => {
+                Err(Status::bad_request(format!("invalid timeout specified in the request URL - {error}")))
             }
         }
     }
 
-    /// Who asks, after impersonation.
-    async fn identify(
+    /// Waits for a place. Long requests other than watches need none.
+    async fn enter(
+        &self,
+        info: &RequestInfo,
+        query: &Query,
+        user: &Arc<UserInfo>,
+        time: Duration,
+        exempt: bool,
+    ) -> Result<Place, Response> {
+        match &self.limits {
+            _ if exempt => Ok(Place::Plain(None)),
+            Limits::Fair(fairness) => {
+                let entered = fairness.enter(Digest { info, query, user }, time).await;
+                entered.map(Place::Seat).map_err(|refused| {
+                    let mut response = too_many(refused.seconds);
+                    refused.headers(response.headers_mut());
+                    response
+                })
+            }
+            Limits::Plain(_) if info.verb == "watch" || user.in_group(crate::auth::MASTERS) => {
+                Ok(Place::Plain(None))
+            }
+            Limits::Plain(limits) => limits.enter(&info.verb).map(Place::Plain).map_err(|_| too_many(1)),
+        }
+    }
+
+    async fn authenticate(
         &self,
         peer: &Peer,
         request: &http::Request<Incoming>,
     ) -> Result<Arc<UserInfo>, Status> {
         let seen = Request { method: request.method(), uri: request.uri(), headers: request.headers(), peer };
-        let user = match self.authenticator.authenticate(seen).await {
-            Ok(Some(authenticated)) => authenticated.user,
-            Ok(None) => return Err(Status::unauthorized("Unauthorized")),
+        match self.authenticator.authenticate(seen).await {
+            Ok(Some(authenticated)) => Ok(authenticated.user),
+            Ok(None) => Err(Status::unauthorized("Unauthorized")),
             Err(error) => {
                 tracing::info!(%error, address = %peer.address, "Unable to authenticate the request");
-                return Err(Status::unauthorized("Unauthorized"));
+                Err(Status::unauthorized("Unauthorized"))
             }
-        };
-        match impersonation::impersonated(request.headers(), &user, &*self.authorizer).await? {
-            Some(other) => Ok(Arc::new(other)),
-            None => Ok(user),
         }
+    }
+
+    /// The record of a request, if it gets one.
+    fn begin(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        peer: &Peer,
+        request: &http::Request<Incoming>,
+        id: &HeaderValue,
+    ) -> Option<Arc<audit::Record>> {
+        let audit = self.audit.as_ref()?;
+        let uri = request.uri();
+        audit.begin(&Subject {
+            id: id.to_str().unwrap_or_default(),
+            user,
+            info,
+            uri: uri.path_and_query().map_or("/", |path| path.as_str()),
+            headers: request.headers(),
+            peer: peer.address.ip(),
+            received: Timestamp::now(),
+        })
+    }
+
+    /// Records a request whose credentials were refused.
+    fn audit_refusal(
+        &self,
+        info: &RequestInfo,
+        query: &Query,
+        peer: &Peer,
+        request: &http::Request<Incoming>,
+        id: &HeaderValue,
+    ) {
+        let Some(record) = self.begin(&UserInfo::default(), info, peer, request, id) else { return };
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let scheme = header.and_then(|value| value.trim().split_once(' ')).map(|(scheme, _)| scheme);
+        let has = |name: &str| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(name));
+        let methods = [
+            ("basic", has("basic")),
+            ("bearer", has("bearer")),
+            ("access_token", query.non_empty("access_token").is_some()),
+            ("x509", !peer.certificates.is_empty()),
+        ];
+        let attempted: Vec<&str> =
+            methods.into_iter().filter(|(_, tried)| *tried).map(|(name, _)| name).collect();
+        record.unauthenticated(&attempted);
     }
 
     async fn authorize(&self, info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Result<(), Status> {
@@ -149,11 +323,21 @@ impl Filters {
             attributes.label_selector = labels::Selector::parse(parse("labelSelector")).unwrap_or_default();
         }
         let verdict = self.authorizer.authorize(&attributes).await;
-        match verdict.decision {
-            Decision::Allow => Ok(()),
-            _ => Err(authz::forbidden(&attributes, &verdict.reason)),
-        }
+        let allowed = verdict.decision == Decision::Allow;
+        audit::current(|record| {
+            record.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+            record.annotate("authorization.k8s.io/reason", &verdict.reason);
+        });
+        if allowed { Ok(()) } else { Err(authz::forbidden(&attributes, &verdict.reason)) }
     }
+}
+
+/// An answer that says under which objects of flow control it was made.
+fn marked(mut response: Response, place: &Place) -> Response {
+    if let Place::Seat(seat) = place {
+        seat.headers(response.headers_mut());
+    }
+    response
 }
 
 /// Whether a request lasts as long as its client wants (upstream's rule).
@@ -166,11 +350,11 @@ fn is_long_running(info: &RequestInfo, query: &Query) -> bool {
         || (info.subresource == "log" && query.flag("follow").unwrap_or(false))
 }
 
-fn too_many() -> Response {
+fn too_many(seconds: u64) -> Response {
     let mut response = http::Response::new(Body::from("Too many requests, please try again later.\n"));
     *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
     let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
@@ -225,7 +409,7 @@ impl Measured {
         }
     }
 
-    fn finish(self, code: u16, start: Instant) {
+    fn finish(&self, code: u16, start: Instant) {
         let [dry_run, group, resource, scope, subresource, verb, version] = &self.labels;
         let code = code.to_string();
         REQUESTS

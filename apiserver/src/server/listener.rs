@@ -81,7 +81,13 @@ async fn connection<H: Handler>(
         Err(_) => return tracing::debug!(%address, "TLS handshake timed out"),
     };
     let certificates = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
-    let peer = Arc::new(Peer { address, certificates, verified: parking_lot::Mutex::new(None) });
+    let peer = Arc::new(Peer {
+        address,
+        certificates,
+        verified: parking_lot::Mutex::new(None),
+        leave: CancellationToken::new(),
+    });
+    let leave = peer.leave.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (handler, peer) = (handler.clone(), peer.clone());
         async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
@@ -104,7 +110,7 @@ async fn connection<H: Handler>(
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = stop.cancelled() => {
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = leave.cancelled() => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -83,6 +83,7 @@ mod tests {
         let peer = super::super::Peer {
             address: ([127, 0, 0, 1], 1).into(),
             certificates: Vec::new(),
+            leave: Default::default(),
             verified: Default::default(),
         };
         let (method, uri, headers) = (http::Method::GET, http::Uri::from_static("/"), http::HeaderMap::new());
