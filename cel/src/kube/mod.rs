@@ -1,0 +1,5 @@
+//! How data of the Kubernetes API appears in expressions.
+
+pub mod escape;
+pub mod schema;
+pub mod types;
