@@ -23,12 +23,13 @@ use crate::endpoints::{App, proxy};
 use crate::engine::{Config, Engine};
 use crate::fairness::Fairness;
 use crate::options::Options;
-use crate::registry::{Builder, Local, Services, Settings, Shared};
+use crate::registry::{Builder, Local, Registry, Services, Settings, Shared};
 use crate::server::filters::{Filters, Limits};
 use crate::server::inflight::InFlight;
 use crate::server::listener;
 use crate::server::tls::Certificate;
 use crate::storage::compact;
+use crate::storage::encryption::{self, Encryption};
 use crate::storage::etcd::Etcd;
 use crate::{admission, auth, registry};
 
@@ -56,13 +57,15 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
     };
     registry::install(&mut rows, &enabled, settings.clone());
     auth::review::install(&mut rows);
-    let etcd = Etcd::connect(&options.etcd).await.context("connecting to etcd")?;
+    let rows = rows.build();
+    let encryption = encryption(&options, &rows)?;
+    let etcd = Etcd::connect(&options.etcd).await.context("connecting to etcd")?.with_encryption(encryption);
     let config = Config {
         etcd_prefix: options.etcd_prefix.clone(),
         media: options.media,
         event_ttl: options.event_ttl.as_secs(),
     };
-    let (engine, work) = Engine::new(config, Shared::new(rows.build()), etcd.clone());
+    let (engine, work) = Engine::new(config, Shared::new(rows), etcd.clone());
     spawn(&tasks, "etcd watch", engine.clone().run(work));
     spawn(&tasks, "etcd compaction", {
         let engine = engine.clone();
@@ -191,6 +194,17 @@ fn spawn(tasks: &Tasks, name: &str, work: impl Future<Output = ()> + Send + 'sta
         work.await;
         Ok(())
     });
+}
+
+/// How values in etcd are encrypted, if they are.
+fn encryption(options: &Options, registry: &Registry) -> anyhow::Result<Option<Arc<Encryption>>> {
+    let Some(file) = &options.encryption else { return Ok(None) };
+    let loaded =
+        encryption::load(file).map_err(|why| anyhow::anyhow!("--encryption-provider-config: {why}"))?;
+    let rows = registry
+        .storages()
+        .map(|row| (row.prefix.to_string(), row.group.to_string(), row.resource.to_string()));
+    Ok(Some(Arc::new(loaded.with_rows(&options.etcd_prefix, rows))))
 }
 
 /// Priority and fairness, which follows its objects from now on.

@@ -29,6 +29,9 @@ async fn the_api_behaves() {
     applies_merge(&server).await;
     keys_are_upstreams(&server).await;
     definitions_make_resources(&server).await;
+    requests_are_recorded(&server).await;
+    secrets_are_encrypted(&server).await;
+    flows_are_controlled(&server).await;
     server.stop().await;
 }
 
@@ -219,6 +222,75 @@ async fn keys_are_upstreams(server: &Server) {
     assert!(value.starts_with(b"k8s\0"), "protobuf is the default");
     let namespaces = server.etcd.get("/registry/namespaces/default").await.expect("etcd answers").0;
     assert!(namespaces.is_some());
+}
+
+async fn requests_are_recorded(server: &Server) {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "audited"}});
+    server.json(Method::POST, "/api/v1/namespaces", namespace).await;
+    let path = "/api/v1/namespaces/audited/configmaps";
+    server.json(Method::POST, path, map("seen", "1")).await;
+    server.json(Method::GET, &format!("{path}/absent"), Value::Null).await;
+    let events = server.audited();
+    let of = |verb: &str, stage: &str| {
+        let found = events.iter().find(|event| event["verb"] == verb && event["stage"] == stage);
+        found.unwrap_or_else(|| panic!("no {verb} {stage} in {events:?}")).clone()
+    };
+    let created = of("create", "ResponseComplete");
+    assert_eq!(created["user"]["username"], "admin");
+    assert_eq!(created["objectRef"]["name"], "seen");
+    assert_eq!(created["requestObject"]["data"]["k"], "1");
+    assert!(created["responseObject"]["metadata"]["uid"].is_string(), "{created}");
+    assert_eq!(created["responseStatus"]["code"], 201);
+    assert_eq!(created["annotations"]["authorization.k8s.io/decision"], "allow");
+    let read = of("get", "ResponseComplete");
+    assert_eq!(read["responseStatus"]["reason"], "NotFound");
+    assert_eq!(read["auditID"], of("get", "RequestReceived")["auditID"]);
+}
+
+async fn secrets_are_encrypted(server: &Server) {
+    let path = "/api/v1/namespaces/default/secrets";
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "hidden"}});
+    let (code, created) = server.json(Method::POST, path, secret).await;
+    assert_eq!(code, 201, "{created}");
+    let stored =
+        server.etcd.get("/registry/secrets/default/s").await.expect("etcd answers").0.expect("there");
+    assert!(stored.value.starts_with(b"k8s:enc:aesgcm:v1:key1:"));
+    let (_, read) = server.json(Method::GET, &format!("{path}/s"), Value::Null).await;
+    assert_eq!(read, created);
+    let change = json!({"data": {"k": "b3Blbg=="}}).to_string();
+    let (code, changed) = server.text(Method::PATCH, &format!("{path}/s"), &change).await;
+    assert!(code.is_success() && changed.contains("b3Blbg=="), "{changed}");
+}
+
+async fn flows_are_controlled(server: &Server) {
+    let headers = server.headers("/api/v1/namespaces/default").await;
+    let schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+    let (_, exempt) = server.json(Method::GET, &format!("{schemas}/exempt"), Value::Null).await;
+    assert_eq!(headers["x-kubernetes-pf-flowschema-uid"], exempt["metadata"]["uid"].as_str().expect("a uid"));
+    assert_eq!(headers["cache-control"], "no-cache, private");
+    let dangling = json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": "lost"},
+        "spec": {"priorityLevelConfiguration": {"name": "nowhere"}, "rules": []},
+    });
+    let (code, made) = server.json(Method::POST, schemas, dangling).await;
+    assert_eq!((code, &made["spec"]["matchingPrecedence"]), (201, &json!(1000)));
+    for _ in 0..100 {
+        let (_, now) = server.json(Method::GET, &format!("{schemas}/lost"), Value::Null).await;
+        if now["status"]["conditions"][0]["reason"] == "NotFound" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let (_, now) = server.json(Method::GET, &format!("{schemas}/lost"), Value::Null).await;
+    assert_eq!(now["status"]["conditions"][0]["status"], "True", "{now}");
+    let (code, dump) =
+        server.text(Method::GET, "/debug/api_priority_and_fairness/dump_priority_levels", "").await;
+    assert!(code.is_success() && dump.contains("workload-low,"), "{dump}");
+    let (code, refused) =
+        server.json(Method::GET, "/api/v1/namespaces/default?timeout=soon", Value::Null).await;
+    assert_eq!(code, 400);
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("invalid timeout specified in the request URL"), "{message}");
 }
 
 /// Asks again until the answer has this code.

@@ -17,8 +17,10 @@ pub struct Entry {
     pub key: Box<str>,
     /// Resource version.
     pub revision: i64,
-    /// The bytes in etcd.
+    /// The bytes in etcd, as they were before they were encrypted.
     pub stored: Bytes,
+    /// Whether they should be written anew even if nothing changes.
+    pub stale: bool,
     /// Lease, or 0.
     pub lease: i64,
     index: Arc<Index>,
@@ -41,7 +43,13 @@ impl Entry {
             labels: labels.map(|(k, v)| (k.as_str().into(), text(v))).collect(),
             fields: storage.selectable.iter().map(|f| f.value(hub).into_boxed_str()).collect(),
         };
-        Entry { key: key.into(), revision, stored, lease, index: Arc::new(index), forms: Mutex::default() }
+        let (key, index) = (key.into(), Arc::new(index));
+        Entry { key, revision, stored, stale: false, lease, index, forms: Mutex::default() }
+    }
+
+    /// The same entry, which is to be written anew or not.
+    pub fn outdated(self, stale: bool) -> Self {
+        Entry { stale, ..self }
     }
 
     /// The same object under another revision: what a watcher is told when it goes out of sight.
@@ -50,6 +58,7 @@ impl Entry {
             key: self.key.clone(),
             revision,
             stored: self.stored.clone(),
+            stale: self.stale,
             lease: self.lease,
             index: self.index.clone(),
             forms: Mutex::default(),

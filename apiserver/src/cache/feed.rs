@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::entry::Entry;
 use super::row::Row;
-use crate::storage::etcd::{Etcd, Kv};
+use crate::storage::etcd::Etcd;
 use crate::storage::{Error, keys};
 
 /// Keys per page of the first read.
@@ -232,7 +232,7 @@ impl Feed {
             let Ok(full) = std::str::from_utf8(kv.key()) else { continue };
             let Some((prefix, row)) = self.route(full) else { continue };
             let change = match event.event_type() {
-                EventType::Put => Ok(Kv::copy(kv)),
+                EventType::Put => Ok(self.etcd.copy(kv)),
                 EventType::Delete => Err(kv.mod_revision()),
             };
             row.apply(&full[prefix..], change);

@@ -230,7 +230,8 @@ impl Row {
             tracing::error!(key = %kv.key, %error, "an object in etcd can't be decoded");
             Value::Null
         });
-        (Arc::new(Entry::new(&self.codec.storage, key, kv.value, kv.revision, kv.lease, &hub)), hub)
+        let entry = Entry::new(&self.codec.storage, key, kv.value, kv.revision, kv.lease, &hub);
+        (Arc::new(entry.outdated(kv.stale)), hub)
     }
 
     /// The whole content at a revision. Only the feed calls this.

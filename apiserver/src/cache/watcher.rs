@@ -39,7 +39,7 @@ pub enum Ended {
 /// Where its changes come from.
 enum Source {
     Cached { row: Arc<Row>, feed: Arc<Feed>, changes: watch::Receiver<()>, at: Position },
-    Direct { codec: Arc<Codec>, keys: Keys, stream: WatchStream, revision: i64 },
+    Direct { etcd: Etcd, codec: Arc<Codec>, keys: Keys, stream: WatchStream, revision: i64 },
 }
 
 /// One client's watch.
@@ -77,7 +77,7 @@ impl Watcher {
     ) -> Result<Self, Error> {
         let start = keys.full(&prefix);
         let stream = etcd.watch(&start, &keys::end_of(&start), after + 1, true).await?;
-        let source = Source::Direct { codec, keys, stream, revision: after };
+        let source = Source::Direct { etcd: etcd.clone(), codec, keys, stream, revision: after };
         Ok(Watcher { source, selection, prefix, pending: first })
     }
 
@@ -134,7 +134,7 @@ impl Watcher {
                     let _ = changes.changed().await;
                 }
             }
-            Source::Direct { codec, keys, stream, revision } => {
+            Source::Direct { etcd, codec, keys, stream, revision } => {
                 let Some(response) = stream.message().await.map_err(Error::from)? else {
                     return Err(Error::Unavailable("the watch on etcd ended".to_owned()).into());
                 };
@@ -147,7 +147,7 @@ impl Watcher {
                     });
                 }
                 for event in response.events() {
-                    let made = direct_event(codec, keys, event);
+                    let made = direct_event(etcd, codec, keys, event);
                     let seen = made.and_then(|e| select(codec, &self.selection, &self.prefix, &e));
                     self.pending.extend(seen);
                     *revision = event.kv().map_or(*revision, |kv| kv.mod_revision());
@@ -162,18 +162,19 @@ impl Watcher {
 }
 
 /// An event of etcd as one of the cache.
-fn direct_event(codec: &Codec, keys: &Keys, event: &etcd_client::Event) -> Option<Event> {
+fn direct_event(etcd: &Etcd, codec: &Codec, keys: &Keys, event: &etcd_client::Event) -> Option<Event> {
     let kv = event.kv()?;
     let key = keys.relative(std::str::from_utf8(kv.key()).ok()?)?;
     let entry = |kv: Kv| {
         let hub = codec.decode_stored(&kv.value, kv.revision).ok()?;
-        Some(Arc::new(Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &hub)))
+        let entry = Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &hub);
+        Some(Arc::new(entry.outdated(kv.stale)))
     };
-    let previous = event.prev_kv().and_then(|kv| entry(Kv::copy(kv)));
+    let previous = event.prev_kv().and_then(|kv| entry(etcd.copy(kv)));
     match event.event_type() {
         EventType::Put => {
             let change = if previous.is_some() { Change::Modified } else { Change::Added };
-            Some(Event::new(change, entry(Kv::copy(kv))?, previous))
+            Some(Event::new(change, entry(etcd.copy(kv))?, previous))
         }
         EventType::Delete => {
             let gone = Arc::new(previous.as_ref()?.at(kv.mod_revision()));

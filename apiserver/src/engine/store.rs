@@ -88,7 +88,8 @@ impl Store {
     pub(super) fn entry(&self, kv: Kv) -> Result<Arc<Entry>, Status> {
         let key = self.keys.relative(&kv.key).unwrap_or(&kv.key).to_owned();
         let hub = self.codec.decode_stored(&kv.value, kv.revision).map_err(undecodable)?;
-        Ok(Arc::new(Entry::new(&self.codec.storage, &key, kv.value, kv.revision, kv.lease, &hub)))
+        let entry = Entry::new(&self.codec.storage, &key, kv.value, kv.revision, kv.lease, &hub);
+        Ok(Arc::new(entry.outdated(kv.stale)))
     }
 
     /// The lease for an object about to be written.
@@ -110,7 +111,7 @@ pub fn unavailable(error: storage::Error) -> Status {
     match error {
         storage::Error::TooLarge => Status::request_entity_too_large(error),
         storage::Error::Compacted => Status::expired("The resourceVersion for the provided list is too old."),
-        storage::Error::Future => Status::internal(error),
+        storage::Error::Future | storage::Error::Encryption(_) => Status::internal(error),
         storage::Error::Unavailable(message) => Status::failure(500, reason::INTERNAL_ERROR, message),
     }
 }

@@ -187,7 +187,7 @@ impl Engine {
             return finished(new);
         }
         let bytes = store.encode(&new)?;
-        if bytes == entry.stored && store.codec.storage.ttl.is_none() {
+        if bytes == entry.stored && !entry.stale && store.codec.storage.ttl.is_none() {
             if !current.fresh {
                 // Nothing to write, but is that so of the current object too?
                 let now = store.fetch(key).await?;

@@ -31,7 +31,6 @@ pub use self::estimate::Stats;
 pub use self::watches::Watching;
 
 use self::config::{Config, Objects};
-use self::level::Level;
 use self::queues::{Flow, Start, Ticket, Token, Work};
 use self::schema::{By, Schema};
 use self::watches::Watches;

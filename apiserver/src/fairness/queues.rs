@@ -542,11 +542,11 @@ mod tests {
         let mut running: Vec<(f64, Token, usize)> = Vec::new();
         let mut lines: Vec<Vec<oneshot::Receiver<Token>>> = vec![Vec::new(), Vec::new()];
         let mut served = [0, 0];
-        let mut submit = |set: &mut QueueSet,
-                          now: f64,
-                          who: usize,
-                          running: &mut Vec<(f64, Token, usize)>,
-                          lines: &mut Vec<Vec<oneshot::Receiver<Token>>>| {
+        let submit = |set: &mut QueueSet,
+                      now: f64,
+                      who: usize,
+                      running: &mut Vec<(f64, Token, usize)>,
+                      lines: &mut Vec<Vec<oneshot::Receiver<Token>>>| {
             match set.start(now, ONE, ticket(names[who])) {
                 Start::Execute(token) => running.push((now, token, who)),
                 Start::Wait(_, turn) => lines[who].push(turn),

@@ -1,7 +1,6 @@
 //! How many watch what: a write that many see costs more than its own time.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use parking_lot::Mutex;

@@ -85,15 +85,14 @@ static ETCD: Group = Group {
             String,
             "",
             "File that says how objects are encrypted in etcd.",
-        )
-        .refused("objects are not encrypted in etcd"),
+        ),
         Flag::new(
             "encryption-provider-config-automatic-reload",
             Bool,
             "false",
             "Read that file again when it changes.",
         )
-        .refused("objects are not encrypted in etcd"),
+        .refused("the file is read at the start"),
         Flag::new("etcd-cafile", String, "", "Certificate authorities of etcd's certificate."),
         Flag::new("etcd-certfile", String, "", "Client certificate for etcd."),
         Flag::new("etcd-compaction-interval", Duration, "5m0s", "Time between compactions; 0 is none."),

@@ -64,6 +64,8 @@ pub struct Options {
     pub fairness: bool,
     /// --goaway-chance
     pub goaway: f64,
+    /// How objects are encrypted in etcd.
+    pub encryption: Option<PathBuf>,
     /// Auditing.
     pub audit: AuditOptions,
     /// --request-timeout
@@ -179,6 +181,7 @@ impl Options {
             in_flight,
             fairness,
             goaway,
+            encryption: path("encryption-provider-config"),
             audit: AuditOptions::new(flags).map_err(Error::Value)?,
             timeout: seconds(flags, "request-timeout"),
             min_watch: Duration::from_secs(u64::try_from(flags.int("min-request-timeout")).unwrap_or(1800)),

@@ -1,5 +1,6 @@
 //! The few etcd operations the server needs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use etcd_client::{
 };
 
 use super::Error;
+use super::encryption::Encryption;
 
 /// One key's value.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Kv {
     pub revision: i64,
     /// Lease, or 0.
     pub lease: i64,
+    /// Whether the value should be written anew, even unchanged: it is encrypted in an outdated way.
+    pub stale: bool,
 }
 
 impl From<etcd_client::KeyValue> for Kv {
@@ -30,18 +34,19 @@ impl From<etcd_client::KeyValue> for Kv {
         // Keys are made from checked names, so they are text; a foreign key that is not can't match any object.
         let key =
             String::from_utf8(key).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
-        Kv { key, value: Bytes::from(value), revision, lease }
+        Kv { key, value: Bytes::from(value), revision, lease, stale: false }
     }
 }
 
 impl Kv {
     /// A copy of a borrowed value.
-    pub fn copy(kv: &etcd_client::KeyValue) -> Self {
+    fn copy(kv: &etcd_client::KeyValue) -> Self {
         Kv {
             key: String::from_utf8_lossy(kv.key()).into_owned(),
             value: Bytes::copy_from_slice(kv.value()),
             revision: kv.mod_revision(),
             lease: kv.lease(),
+            stale: false,
         }
     }
 }
@@ -98,6 +103,7 @@ pub struct Etcd {
     kv: KvClient,
     watch: WatchClient,
     lease: LeaseClient,
+    encryption: Option<Arc<Encryption>>,
 }
 
 impl Etcd {
@@ -122,14 +128,38 @@ impl Etcd {
             kv: client.kv_client().max_decoding_message_size(usize::MAX),
             watch: client.watch_client().max_decoding_message_size(usize::MAX),
             lease: client.lease_client(),
+            encryption: None,
         })
+    }
+
+    /// The same client, which encrypts values on their way.
+    pub fn with_encryption(mut self, encryption: Option<Arc<Encryption>>) -> Self {
+        self.encryption = encryption;
+        self
+    }
+
+    /// A value from etcd as it was before it was encrypted. One that can't be decrypted stays as it is, and decodes to nothing.
+    fn open(&self, mut kv: Kv) -> Kv {
+        let opened = self.encryption.as_ref().and_then(|encryption| encryption.open(&kv.value, &kv.key));
+        match opened {
+            None => {}
+            Some(Ok((value, stale))) => (kv.value, kv.stale) = (value.into(), stale),
+            Some(Err(error)) => tracing::error!(key = %kv.key, %error, "unable to transform a value of etcd"),
+        }
+        kv
+    }
+
+    /// A value that a watch has brought.
+    pub fn copy(&self, kv: &etcd_client::KeyValue) -> Kv {
+        self.open(Kv::copy(kv))
     }
 
     /// Reads a key linearizably, with the store's revision.
     pub async fn get(&self, key: &str) -> Result<(Option<Kv>, i64), Error> {
         let mut response = self.kv.clone().get(key, None).await?;
         let revision = response.header().map_or(0, |h| h.revision());
-        Ok((response.take_kvs().into_iter().next().map(Kv::from), revision))
+        let kv = response.take_kvs().into_iter().next().map(Kv::from);
+        Ok((kv.map(|kv| self.open(kv)), revision))
     }
 
     /// The store's revision, linearizably.
@@ -146,12 +176,16 @@ impl Etcd {
             revision: response.header().map_or(0, |h| h.revision()),
             more: response.more(),
             count: response.count(),
-            kvs: response.take_kvs().into_iter().map(Kv::from).collect(),
+            kvs: response.take_kvs().into_iter().map(|kv| self.open(kv.into())).collect(),
         })
     }
 
     /// Writes a key if its mod revision is as expected (0: if it is absent).
     pub async fn put(&self, key: &str, expected: i64, value: Vec<u8>, lease: i64) -> Result<Written, Error> {
+        let value = match &self.encryption {
+            Some(encryption) => encryption.seal(value, key)?,
+            None => value,
+        };
         let options = (lease != 0).then(|| PutOptions::new().with_lease(lease));
         self.write(key, expected, TxnOp::put(key, value, options)).await
     }
@@ -171,7 +205,9 @@ impl Etcd {
             return Ok(Written::Done(response.header().map_or(0, |h| h.revision())));
         }
         let current = match response.op_responses().into_iter().next() {
-            Some(TxnOpResponse::Get(mut get)) => get.take_kvs().into_iter().next().map(Kv::from),
+            Some(TxnOpResponse::Get(mut get)) => {
+                get.take_kvs().into_iter().next().map(|kv| self.open(kv.into()))
+            }
             _ => None,
         };
         Ok(Written::Lost(current))

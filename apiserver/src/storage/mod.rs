@@ -7,6 +7,7 @@
 
 pub mod codec;
 pub mod compact;
+pub mod encryption;
 pub mod etcd;
 pub mod keys;
 pub mod lease;
@@ -23,6 +24,9 @@ pub enum Error {
     /// The value is too large for etcd.
     #[error("etcdserver: request is too large")]
     TooLarge,
+    /// The value can't be encrypted.
+    #[error("unable to transform the value: {0}")]
+    Encryption(#[from] encryption::Error),
     /// etcd can't be reached or refuses.
     #[error("{0}")]
     Unavailable(String),

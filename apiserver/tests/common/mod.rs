@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use component_base::daemon::Context;
 use component_base::tasks::Tasks;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -66,6 +66,14 @@ impl Server {
             path.display().to_string()
         };
         let tokens = file("tokens.csv", "secret,admin,1,system:masters\n");
+        let policy = file(
+            "audit.yaml",
+            "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: RequestResponse, namespaces: [audited]}]}",
+        );
+        let encryption = file(
+            "encryption.yaml",
+            "{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{resources: [secrets], providers: [{aesgcm: {keys: [{name: key1, secret: MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=}]}}, {identity: {}}]}]}",
+        );
         let key = rcgen::KeyPair::generate().expect("a key");
         let signing = file("sa.key", &key.serialize_pem());
         let args = [
@@ -80,6 +88,9 @@ impl Server {
             "--service-cluster-ip-range=10.96.0.0/12".to_owned(),
             "--authorization-mode=RBAC".to_owned(),
             "--endpoint-reconciler-type=none".to_owned(),
+            format!("--audit-policy-file={policy}"),
+            format!("--audit-log-path={}/audit.log", directory.display()),
+            format!("--encryption-provider-config={encryption}"),
         ];
         let flags =
             component_base::flags::parse("kube-apiserver", "", apiserver::options::flags::GROUPS, &args)
@@ -98,6 +109,19 @@ impl Server {
         server
     }
 
+    /// The events in the audit log.
+    pub fn audited(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.directory.join("audit.log")).expect("an audit log");
+        text.lines().map(|line| serde_json::from_str(line).expect("an event")).collect()
+    }
+
+    /// The headers of the answer to a GET.
+    pub async fn headers(&self, path: &str) -> HeaderMap {
+        let request = Request::get(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        self.exchange(request).await.map(|(_, headers, _)| headers).unwrap_or_default()
+    }
+
     /// Sends a request: the status and the text of the answer.
     pub async fn text(&self, method: Method, path: &str, body: &str) -> (StatusCode, String) {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
@@ -114,11 +138,12 @@ impl Server {
             .header("content-type", kind)
             .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
             .expect("a request");
-        self.exchange(request).await.unwrap_or((StatusCode::SERVICE_UNAVAILABLE, String::new()))
+        let answer = self.exchange(request).await;
+        answer.map_or((StatusCode::SERVICE_UNAVAILABLE, String::new()), |(status, _, text)| (status, text))
     }
 
     /// One request on a connection of its own.
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, String)> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, HeaderMap, String)> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let name = ServerName::try_from("localhost").ok()?;
         let stream = self.tls.connect(name, stream).await.ok()?;
@@ -126,9 +151,9 @@ impl Server {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
         let response = sender.send_request(request).await.ok()?;
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
-        Some((status, String::from_utf8_lossy(&bytes).into_owned()))
+        Some((status, headers, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Sends JSON and reads JSON.

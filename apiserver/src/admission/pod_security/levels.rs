@@ -59,7 +59,7 @@ pub(super) fn policy_of(namespace: &Value) -> (Policy, Errors) {
         ("audit", &mut policy.audit, Level::Privileged),
         ("warn", &mut policy.warn, Level::Privileged),
     ] {
-        let mut read = |key: String| labels[&key].as_str().map(|text| (key, text));
+        let read = |key: String| labels[&key].as_str().map(|text| (key, text));
         if let Some((key, text)) = read(format!("{PREFIX}{mode}")) {
             target.level = parse_level(text).unwrap_or_else(|| {
                 errors.push(invalid(&key, text, "must be one of privileged, baseline, restricted"));

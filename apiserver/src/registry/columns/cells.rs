@@ -28,10 +28,6 @@ impl<'a> Object<'a> {
         int_at(self.value, path)
     }
 
-    pub(super) fn view(&self) -> View<'a> {
-        View::root(self.value)
-    }
-
     /// The text at a path as a cell, or another text if it is absent.
     pub(super) fn text_or(&self, path: &[&str], absent: &str) -> Value {
         Value::from(self.at(path).as_str().unwrap_or(absent))

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Endpoint;
 
 /// The columns after `Name` as (name, type, priority), and the cells after the name's.
-pub(crate) type Table = (&'static [(&'static str, &'static str, i32)], fn(&cells::Object) -> Vec<Value>);
+type Table = (&'static [(&'static str, &'static str, i32)], fn(&cells::Object) -> Vec<Value>);
 
 const AGE: (&str, &str, i32) = ("Age", "string", 0);
 

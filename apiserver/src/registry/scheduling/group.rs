@@ -8,14 +8,6 @@ use crate::registry::checks::conditions;
 use crate::registry::declarative::{Field, label_key, long_name, path_segment_name, short_name};
 use crate::registry::{Ctx, Hooks, Settings, strategy};
 
-/// Fields of a group, or of a template of one, with the feature that adds each.
-const GATED: [(&str, &str); 5] = [
-    ("schedulingConstraints", TOPOLOGY),
-    ("resourceClaims", CLAIMS),
-    ("disruptionMode", PREEMPTION),
-    ("priorityClassName", PREEMPTION),
-    ("priority", PREEMPTION),
-];
 const TOPOLOGY: &str = "TopologyAwareWorkloadScheduling";
 const CLAIMS: &str = "DRAWorkloadResourceClaims";
 const PREEMPTION: &str = "WorkloadAwarePreemption";
@@ -78,10 +70,9 @@ fn on(ctx: &Ctx) -> On {
     On { topology: Settings::has(ctx, TOPOLOGY), preemption: Settings::has(ctx, PREEMPTION) }
 }
 
+/// The schema knows the gates of the other fields.
 fn drop_fields(ctx: &Ctx, new: &mut Value, old: &Value) {
-    for (field, gate) in GATED {
-        strategy::drop_unless(Settings::has(ctx, gate), new, old, &[field]);
-    }
+    strategy::drop_unless(Settings::has(ctx, CLAIMS), new, old, &["resourceClaims"]);
 }
 
 fn drop_in_group(ctx: &Ctx, new: &mut Value, old: &Value) {
