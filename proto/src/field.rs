@@ -176,8 +176,8 @@ pub struct Error {
     pub path: String,
     pub bad_value: Value,
     pub detail: String,
-    /// Whether the text leaves the value out, although its kind has one.
-    pub unshown: bool,
+    /// How the text shows the value, if not as the value is; "" leaves it out.
+    pub shown: Option<String>,
 }
 
 /// What a validation found. Empty means valid.
@@ -185,7 +185,7 @@ pub type Errors = Vec<Error>;
 
 impl Error {
     fn new(kind: ErrorType, path: &Path, bad_value: Value, detail: String) -> Self {
-        Error { kind, path: path.to_string(), bad_value, detail, unshown: false }
+        Error { kind, path: path.to_string(), bad_value, detail, shown: None }
     }
 
     /// A value does not follow the rules of its field.
@@ -195,7 +195,12 @@ impl Error {
 
     /// A value does not follow the rules of its field, and is too much to show.
     pub fn invalid_unshown(path: &Path, detail: impl Into<String>) -> Self {
-        Error { unshown: true, ..Error::invalid(path, Value::Null, detail) }
+        Error { shown: Some(String::new()), ..Error::invalid(path, Value::Null, detail) }
+    }
+
+    /// A value does not follow the rules of its field, and is shown as this JSON.
+    pub fn invalid_as(path: &Path, shown: impl Into<String>, detail: impl Into<String>) -> Self {
+        Error { shown: Some(shown.into()), ..Error::invalid(path, Value::Null, detail) }
     }
 
     /// A value is of the wrong JSON type.
@@ -272,12 +277,13 @@ impl Error {
     /// The text without the path, as it stands in a Status cause.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
-        if self.kind.shows_value() && !self.unshown {
+        if self.kind.shows_value() && self.shown.as_deref() != Some("") {
             text.push_str(": ");
-            match &self.bad_value {
-                Value::String(value) => text.push_str(&quote(value)),
-                Value::Number(value) => text.push_str(&number(value)),
-                value => text.push_str(&html_escaped(&value.to_string())),
+            match (&self.shown, &self.bad_value) {
+                (Some(shown), _) => text.push_str(&html_escaped(shown)),
+                (None, Value::String(value)) => text.push_str(&quote(value)),
+                (None, Value::Number(value)) => text.push_str(&number(value)),
+                (None, value) => text.push_str(&html_escaped(&value.to_string())),
             }
         }
         if !self.detail.is_empty() {

@@ -60,6 +60,9 @@ pub struct Status {
     /// The HTTP status code.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub code: u16,
+    /// Texts for Warning headers, which go beside the body.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// The list metadata of a Status: empty but for a continue token on expired lists.
@@ -146,7 +149,14 @@ impl Status {
             reason: Cow::Borrowed(reason),
             details: None,
             code,
+            warnings: Vec::new(),
         }
+    }
+
+    /// The same with these warnings before its own.
+    pub fn warning(mut self, mut warnings: Vec<String>) -> Self {
+        warnings.append(&mut self.warnings);
+        Status { warnings, ..self }
     }
 
     /// A success with details of what was acted upon, as DELETE answers.
@@ -160,6 +170,7 @@ impl Status {
             reason: Cow::Borrowed(""),
             details: details.map(Box::new),
             code: 0,
+            warnings: Vec::new(),
         }
     }
 

@@ -35,6 +35,7 @@ pub fn status(status: &Status) -> Response {
     if let Some(seconds) = status.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    warn(&mut response, &status.warnings);
     response
 }
 
@@ -72,6 +73,16 @@ pub fn finish_json(output: Output, format: Format, mut body: Vec<u8>) -> Vec<u8>
 /// An object of meta.k8s.io/v1, such as a Status.
 pub fn meta_object(code: StatusCode, output: Output, kind: &str, value: &Value) -> Response {
     object(code, output, value, schema::lookup("meta.k8s.io", "v1", kind))
+}
+
+/// Adds warnings before those that an answer has.
+pub fn warn_first(response: &mut Response, warnings: &[String]) {
+    let later: Vec<HeaderValue> = response.headers().get_all(WARNING).iter().cloned().collect();
+    response.headers_mut().remove(WARNING);
+    warn(response, warnings);
+    for value in later {
+        response.headers_mut().append(WARNING, value);
+    }
 }
 
 /// Adds warnings to an answer.

@@ -153,11 +153,14 @@ impl App {
         })?;
         let deprecated = endpoint.deprecated.clone();
         let target = Target { app: self, served, passed, output };
-        let mut response = target.route().await?;
-        if let Some(text) = deprecated {
-            answer::warn(&mut response, &[text.into_owned()]);
+        let Some(text) = deprecated.map(|text| vec![text.into_owned()]) else { return target.route().await };
+        match target.route().await {
+            Ok(mut response) => {
+                answer::warn_first(&mut response, &text);
+                Ok(response)
+            }
+            Err(status) => Err(status.warning(text)),
         }
-        Ok(response)
     }
 }
 

@@ -121,8 +121,12 @@ impl Target {
         let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
             Box::pin(std::future::ready(patch.transform(&old)))
         };
-        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
+        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await;
         let warnings = std::mem::take(&mut *patch.warnings.lock());
+        let changed = match changed {
+            Ok(changed) => changed,
+            Err(status) => return Err(status.warning(warnings)),
+        };
         self.changed(&store, changed, warnings)
     }
 }

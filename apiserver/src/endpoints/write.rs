@@ -38,7 +38,10 @@ impl Target {
         tracker.update(&Value::Null, &mut object);
         let hub = store.codec.to_hub(render.version, object).map_err(undecodable)?;
         let ctx = self.ctx("create", options.object);
-        let created = self.app.engine.create(&store, &ctx, hub, true).await?;
+        let created = match self.app.engine.create(&store, &ctx, hub, true).await {
+            Ok(created) => created,
+            Err(status) => return Err(status.warning(warnings)),
+        };
         let mut response = render.hub(StatusCode::CREATED, Arc::unwrap_or_clone(created.object))?;
         warnings.extend(created.warnings);
         answer::warn(&mut response, &warnings);
@@ -75,7 +78,10 @@ impl Target {
             };
             Box::pin(std::future::ready(made()))
         };
-        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
+        let changed = match self.app.engine.update(&store, &ctx, &how, &mut transform).await {
+            Ok(changed) => changed,
+            Err(status) => return Err(status.warning(warnings)),
+        };
         self.changed(&store, changed, warnings)
     }
 
@@ -115,7 +121,7 @@ impl Target {
         let deletion = self.app.engine.delete(&store, &ctx, &options, true).await?;
         let warnings = deletion.warnings.clone();
         let mut response = if deletion.as_status {
-            let mut status = deletion.status(store.group(), store.resource());
+            let mut status = deletion.status(&ctx.endpoint.group, &ctx.endpoint.resource);
             status.code = 0;
             let value = serde_json::to_value(&status).map_err(|_| Status::internal(RACE))?;
             answer::meta_object(StatusCode::OK, self.output, "Status", &value)

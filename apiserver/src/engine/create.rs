@@ -6,8 +6,9 @@ use proto::status::Status;
 use serde_json::Value;
 
 use super::store::{Store, unavailable};
-use super::{Engine, meta};
+use super::{Engine, meta, shown};
 use crate::admission::{Operation, Review};
+use crate::cache::entry::Entry;
 use crate::registry::{Ctx, Hooks, Reservation};
 use crate::storage::codec::set_revision;
 use crate::storage::etcd::Written;
@@ -80,34 +81,59 @@ impl Engine {
         review: &mut Option<Review>,
     ) -> Result<Creation, Status> {
         let mut warnings = before_create(store, ctx, &mut object).await?;
+        match self.store_new(store, ctx, object, generated, review).await {
+            Ok(object) => {
+                warnings.extend(review.iter_mut().flat_map(|review| std::mem::take(&mut review.warnings)));
+                Ok(Creation { object: Arc::new(object), warnings })
+            }
+            Err(status) => Err(status.warning(warnings)),
+        }
+    }
+
+    async fn store_new(
+        &self,
+        store: &Store,
+        ctx: &Ctx,
+        mut object: Value,
+        generated: bool,
+        review: &mut Option<Review>,
+    ) -> Result<Value, Status> {
         if let Some(review) = review {
             review.name = ctx.name.clone();
             review.object = object;
             self.admission().validate(review).await?;
             object = std::mem::take(&mut review.object);
-            warnings.append(&mut review.warnings);
         }
         let key = keys::relative(meta::text(&object, "namespace"), &ctx.name);
-        let taken = || match generated {
-            true => Status::generate_name_conflict(store.group(), store.resource(), &ctx.name, 1),
-            false => Status::already_exists(store.group(), store.resource(), &ctx.name),
+        let (group, resource) = (&ctx.endpoint.group, &ctx.endpoint.resource);
+        let taken = |there: Option<Arc<Entry>>| {
+            let mut status = match generated {
+                true => Status::generate_name_conflict(group, resource, &ctx.name, 1),
+                false => Status::already_exists(group, resource, &ctx.name),
+            };
+            let there = there.and_then(|entry| entry.decode(&store.codec).ok());
+            if there.is_some_and(|object| meta::is_deleting(&object)) {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            status
         };
         if ctx.dry_run {
-            if store.fetch(&key).await?.is_some() {
-                return Err(taken());
+            let there = store.fetch(&key).await?;
+            if there.is_some() {
+                return Err(taken(there));
             }
         } else {
             let bytes = store.encode(&object)?;
             let lease = store.lease_for(&object).await?;
             match store.etcd.put(&store.keys.full(&key), 0, bytes, lease).await.map_err(unavailable)? {
                 Written::Done(revision) => set_revision(&mut object, revision),
-                Written::Lost(_) => return Err(taken()),
+                Written::Lost(kv) => return Err(taken(kv.map(|kv| store.entry(kv)).transpose()?)),
             }
         }
         if let Some(decorate) = store.codec.storage.hooks.decorate {
             decorate(&mut object);
         }
-        Ok(Creation { object: Arc::new(object), warnings })
+        Ok(object)
     }
 }
 
@@ -141,7 +167,7 @@ pub(super) async fn before_create(
         errors = ask(ctx, object, &Value::Null).await;
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(&storage.group, &storage.kind, meta::text(object, "name"), &errors));
+        return Err(shown::refusal(storage, object, errors));
     }
     let warnings = (hooks.warnings)(ctx, object);
     (hooks.canonicalize)(object);

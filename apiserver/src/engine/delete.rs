@@ -78,7 +78,7 @@ impl Engine {
                 // Someone else may have finished what we began: then it is done.
                 return match marked {
                     Some(object) => Ok(deleted(object, store, Vec::new())),
-                    None => Err(store.not_found(&ctx.name)),
+                    None => Err(Status::not_found(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name)),
                 };
             };
             match self.delete_once(store, ctx, options, admit, &key, entry, marked.is_some()).await {
@@ -110,6 +110,9 @@ impl Engine {
     ) -> Result<Outcome, Status> {
         let mut old = entry.decode(&store.codec).map_err(undecodable)?;
         let mut warnings = Vec::new();
+        let silent =
+            ["propagationPolicy", "orphanDependents"].iter().all(|field| options.get(field).is_none());
+        warnings.extend(store.codec.storage.hooks.delete_warning.filter(|_| silent).map(str::to_owned));
         if !marked {
             check_preconditions(store, &old, options)?;
             if admit {
@@ -117,7 +120,7 @@ impl Engine {
                 let mut review = review(ctx, Operation::Delete, Value::Null, shared.clone());
                 self.admission().mutate(&mut review).await?;
                 self.admission().validate(&mut review).await?;
-                warnings = std::mem::take(&mut review.warnings);
+                warnings.append(&mut review.warnings);
                 drop(review);
                 old = Arc::unwrap_or_clone(shared);
             }

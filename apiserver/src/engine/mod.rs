@@ -9,6 +9,7 @@ mod delete;
 mod list;
 mod local;
 pub mod meta;
+mod shown;
 mod store;
 pub mod token;
 mod update;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::create::{before_create, begin, prepare_new, review, settle};
 use super::store::{Store, unavailable, undecodable};
-use super::{Engine, meta};
+use super::{Engine, meta, shown};
 use crate::admission::Operation;
 use crate::cache::entry::Entry;
 use crate::registry::{Ctx, Hooks};
@@ -111,7 +111,7 @@ impl Engine {
                 store.codec.storage.prefix,
                 meta::text(&old, "uid")
             );
-            return Err(Status::conflict(store.group(), store.resource(), &ctx.name, why));
+            return Err(Status::conflict(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name, why));
         }
         let mut new = transform(old.clone()).await?;
         let mut seen = how.admit.then(|| review(ctx, Operation::Update, Value::Null, old.clone()));
@@ -125,10 +125,20 @@ impl Engine {
             0 => {
                 let path = Path::new("metadata").child("resourceVersion");
                 let error = Error::invalid(&path, 0, "must be specified for an update");
-                return Err(Status::invalid(store.group(), store.resource(), &ctx.name, &[error]));
+                return Err(Status::invalid(
+                    &ctx.endpoint.group,
+                    &ctx.endpoint.resource,
+                    &ctx.name,
+                    &[error],
+                ));
             }
             revision if revision != entry.revision => {
-                return Err(Status::conflict(store.group(), store.resource(), &ctx.name, MODIFIED));
+                return Err(Status::conflict(
+                    &ctx.endpoint.group,
+                    &ctx.endpoint.resource,
+                    &ctx.name,
+                    MODIFIED,
+                ));
             }
             _ => {}
         }
@@ -138,7 +148,9 @@ impl Engine {
             keep_managed_times(&mut new, &old);
             if let Some(review) = &mut seen {
                 review.object = std::mem::take(&mut new);
-                self.admission().validate(review).await?;
+                if let Err(status) = self.admission().validate(review).await {
+                    return Err(status.warning(warnings));
+                }
                 new = std::mem::take(&mut review.object);
                 warnings.append(&mut review.warnings);
             }
@@ -216,7 +228,7 @@ impl Engine {
         key: &str,
     ) -> Result<Attempt, Status> {
         if !how.hooks.allow_create_on_update && !how.force_create {
-            return Err(store.not_found(&ctx.name));
+            return Err(Status::not_found(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name));
         }
         let mut new = transform(Arc::new(Value::Null)).await?;
         if how.uid.is_some() || !meta::text(&new, "uid").is_empty() && how.force_create {
@@ -299,7 +311,7 @@ async fn before_update(
         errors = ask(ctx, new, old).await;
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(&storage.group, &storage.kind, meta::text(new, "name"), &errors));
+        return Err(shown::refusal(storage, new, errors));
     }
     let warnings = (hooks.warnings_update)(ctx, new, old);
     (hooks.canonicalize)(new);

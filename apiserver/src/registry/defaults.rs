@@ -214,8 +214,10 @@ fn is_latest(image: &str) -> bool {
         Some((domain, remote)) if domain.contains(['.', ':']) || domain == "localhost" => remote,
         _ => path,
     };
-    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
-    if remote.is_empty() || !remote.chars().all(valid) {
+    // The registry that goes unnamed keeps images without a folder in one.
+    let unnamed = remote.len() == path.len() && !remote.contains('/');
+    let length = remote.len() + if unnamed { "library/".len() } else { 0 };
+    if length > 255 || !remote.split('/').all(is_reference_part) {
         return false;
     }
     match (tag, digest) {
@@ -223,6 +225,18 @@ fn is_latest(image: &str) -> bool {
         (None, None) => true,
         (None, Some(_)) => false,
     }
+}
+
+/// Lower-case letters and digits, with `.`, `_`, `__` or dashes between.
+fn is_reference_part(part: &str) -> bool {
+    let bytes = part.as_bytes();
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && separators.into_iter().all(|separator| {
+            matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-')
+        })
 }
 
 #[cfg(test)]
@@ -234,9 +248,16 @@ mod tests {
         for image in ["nginx", "nginx:latest", "example.com:5000/a/b", "localhost/a"] {
             assert!(is_latest(image), "{image}");
         }
-        for image in
-            ["nginx:1", "nginx@sha256:abc", "example.com:5000/a:1", "", "Bad/Name", "nginx:1@sha256:abc"]
-        {
+        for image in [
+            "nginx:1",
+            "nginx@sha256:abc",
+            "example.com:5000/a:1",
+            "",
+            "Bad/Name",
+            "nginx:1@sha256:abc",
+            "-a",
+            "a..b",
+        ] {
             assert!(!is_latest(image), "{image}");
         }
     }

@@ -6,6 +6,7 @@ struct Row {
     version: &'static str,
     kind: &'static str,
     since: u32,
+    /// 0: it stays.
     gone: u32,
     /// The version to use instead, where upstream names one.
     instead: Option<&'static str>,
@@ -17,7 +18,8 @@ const fn row(group: &'static str, version: &'static str, kind: &'static str, sin
 
 const RESOURCE: &str = "resource.k8s.io";
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
+    Row { instead: Some("discovery.k8s.io/v1 EndpointSlice"), ..row("", "v1", "Endpoints", 33, 0) },
     row("admissionregistration.k8s.io", "v1alpha1", "MutatingAdmissionPolicy", 35, 38),
     row("admissionregistration.k8s.io", "v1alpha1", "MutatingAdmissionPolicyBinding", 35, 38),
     row("certificates.k8s.io", "v1alpha1", "ClusterTrustBundle", 34, 37),
@@ -43,10 +45,11 @@ const ROWS: [Row; 17] = [
 /// The warning that every answer of a version carries.
 pub(crate) fn warning(group: &str, version: &str, kind: &str) -> Option<String> {
     let row = ROWS.iter().find(|row| (row.group, row.version, row.kind) == (group, version, kind))?;
-    let mut text = format!(
-        "{group}/{version} {kind} is deprecated in v1.{}+, unavailable in v1.{}+",
-        row.since, row.gone
-    );
+    let slash = if group.is_empty() { "" } else { "/" };
+    let mut text = format!("{group}{slash}{version} {kind} is deprecated in v1.{}+", row.since);
+    if row.gone > 0 {
+        text += &format!(", unavailable in v1.{}+", row.gone);
+    }
     if let Some(instead) = row.instead {
         text += &format!("; use {instead}");
     }
@@ -64,6 +67,10 @@ mod tests {
             Some(
                 "storage.k8s.io/v1beta1 VolumeAttributesClass is deprecated in v1.34+, unavailable in v1.37+; use storage.k8s.io/v1 VolumeAttributesClass"
             )
+        );
+        assert_eq!(
+            warning("", "v1", "Endpoints").as_deref(),
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
         );
         assert_eq!(warning("storage.k8s.io", "v1", "VolumeAttributesClass"), None);
     }

@@ -4,6 +4,9 @@ use component_base::features::{Gates, find};
 use proto::schema::{Field, Flags, Shape, Type};
 use serde_json::Value;
 
+/// Data sources in other namespaces: claims see to the field themselves.
+pub(crate) const CROSS_NAMESPACE_SOURCES: &str = "CrossNamespaceVolumeDataSource";
+
 /// A step on the way to a field.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -61,7 +64,10 @@ impl Walk<'_> {
             self.above.push(Step::Field(field.name.to_string()));
         }
         // A gate that isn't known any more is on for good.
-        let off = |gate: &str| gate.split(',').any(|gate| find(gate).is_some() && !self.gates.enabled(gate));
+        let off = |gate: &str| {
+            gate != CROSS_NAMESPACE_SOURCES
+                && gate.split(',').any(|gate| find(gate).is_some() && !self.gates.enabled(gate))
+        };
         if field.gate().is_some_and(off) {
             self.found.push(self.above.clone());
         } else {

@@ -73,6 +73,8 @@ pub struct Hooks {
     pub allow_unconditional_update: bool,
     /// What garbage collection of dependents defaults to when a delete does not say: whether they are orphaned.
     pub orphan_dependents: bool,
+    /// Text for a Warning header of deletions that don't say what becomes of dependents.
+    pub delete_warning: Option<&'static str>,
     /// Field of the `DELETE` response: whether to answer with the deleted object instead of a Status.
     pub return_deleted: bool,
 }
@@ -103,6 +105,7 @@ impl Default for Hooks {
             allow_create_on_update: false,
             allow_unconditional_update: true,
             orphan_dependents: false,
+            delete_warning: None,
             return_deleted: false,
         }
     }

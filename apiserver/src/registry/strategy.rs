@@ -114,6 +114,12 @@ pub(crate) fn count_changes(new: &mut Value, old: &Value, fields: &[&str]) {
     }
 }
 
+/// Whether this change raised the generation.
+pub(crate) fn generation_changes(new: &Value, old: &Value) -> bool {
+    const GENERATION: [&str; 2] = ["metadata", "generation"];
+    at(new, &GENERATION) != at(old, &GENERATION)
+}
+
 /// One above the old generation.
 pub(crate) fn raise_generation(new: &mut Value, old: &Value) {
     let next = int_at(old, &["metadata", "generation"]) + 1;

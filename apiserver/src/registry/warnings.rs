@@ -34,6 +34,23 @@ pub(crate) fn node_label(label: &str) -> Option<&'static str> {
     NODE_LABELS.iter().find(|(old, _)| *old == label).map(|(_, message)| *message)
 }
 
+/// Deprecated node labels in a term of a NodeSelector, and values that are no label values where `values` asks for them.
+pub(crate) fn node_selector_term(term: &View, values: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for expression in term.get("matchExpressions").items() {
+        let key = expression.get("key");
+        if let Some(message) = node_label(key.str()) {
+            warnings.push(format!("{}: {} is {message}", key.path(), key.str()));
+        }
+        for value in expression.get("values").items().iter().filter(|_| values) {
+            let messages = content::is_label_value(value.str()).into_iter();
+            warnings
+                .extend(messages.map(|why| format!("{}: {} is invalid, {why}", value.path(), value.str())));
+        }
+    }
+    warnings
+}
+
 /// Deprecated node labels in a LabelSelector of nodes.
 pub(crate) fn node_selector(selector: &View) -> Vec<String> {
     let mut warnings = Vec::new();

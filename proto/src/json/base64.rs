@@ -15,7 +15,8 @@ pub(super) fn decode(text: &str) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|error| {
         let at = match error {
             DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol { offset: at, .. } => at,
-            _ => text.len(),
+            // Go names the beginning of the group of four that is not whole.
+            _ => text.len() / 4 * 4,
         };
         format!("illegal base64 data at input byte {at}")
     })

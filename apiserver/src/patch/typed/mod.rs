@@ -136,12 +136,12 @@ fn of_shape<'a>(shape: &'a Shape, value: Option<&Value>) -> Atom<'a> {
             Atom::Scalar(Scalars::String)
         }
         Shape::Quantity | Shape::IntOrString => Atom::Scalar(Scalars::Any),
-        Shape::RawExtension | Shape::FieldsV1 => {
-            Atom::Map(Entries { fields: None, others: Some(Node::Opaque), atomic: false })
-        }
-        Shape::Json | Shape::SchemaOrBool(_) | Shape::SchemaOrArray(_) | Shape::SchemaOrStrings(_) => {
-            untyped(value, Node::Opaque, true)
-        }
+        Shape::FieldsV1 => Atom::Map(Entries { fields: None, others: Some(Node::Opaque), atomic: false }),
+        Shape::RawExtension
+        | Shape::Json
+        | Shape::SchemaOrBool(_)
+        | Shape::SchemaOrArray(_)
+        | Shape::SchemaOrStrings(_) => untyped(value, Node::Opaque, true),
         Shape::Any => untyped(value, Node::Deduced, false),
         Shape::Struct(ty) => Atom::Map(struct_entries(ty, ty.atomic)),
         Shape::List(list) => Atom::List(Some(list)),

@@ -1,5 +1,6 @@
 //! Defaults of the group apps.
 
+use proto::view::{at, set_at};
 use serde_json::{Value, json};
 
 use crate::registry::defaults::{claim, each, fill, inside, pod_template, within};
@@ -22,7 +23,14 @@ pub(super) fn deployment(object: &mut Value) {
     });
 }
 
+/// The annotation that counts templates of a DaemonSet.
+pub(super) const TEMPLATE_GENERATION: [&str; 3] =
+    ["metadata", "annotations", "deprecated.daemonset.template.generation"];
+
 pub(super) fn daemon_set(object: &mut Value) {
+    if at(object, &TEMPLATE_GENERATION).is_null() {
+        set_at(object, &TEMPLATE_GENERATION, Value::from("0"));
+    }
     inside(object, "spec", |spec| {
         inside(spec, "updateStrategy", |strategy| {
             fill(strategy, "type", "RollingUpdate");
@@ -56,7 +64,11 @@ pub(super) fn stateful_set(object: &mut Value) {
         fill(spec, "replicas", 1);
         fill(spec, "revisionHistoryLimit", HISTORY);
         inside(spec, "template", pod_template);
-        each(spec, "volumeClaimTemplates", claim);
+        each(spec, "volumeClaimTemplates", |template| {
+            set_at(template, &["apiVersion"], Value::from("v1"));
+            set_at(template, &["kind"], Value::from("PersistentVolumeClaim"));
+            claim(template);
+        });
     });
 }
 

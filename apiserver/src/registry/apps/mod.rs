@@ -1,11 +1,13 @@
 //! The group apps: the controllers of long-running pods.
 
-use proto::view::{at, int_at, remove_at, set_at};
+use proto::view::{View, at, remove_at, set_at, text_at};
 use serde_json::Value;
 
 mod defaults;
 pub(crate) mod validation;
 
+use super::core::claim;
+use super::core::pod::warnings as pod_warnings;
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, ScaleSelector, strategy};
 
@@ -26,6 +28,10 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .default(defaults::daemon_set)
         .hooks(daemon_set())
         .status(Hooks {
+            prepare_update: |_, new, old| {
+                strategy::keep(new, old, &["spec"]);
+                strategy::keep(new, old, &defaults::TEMPLATE_GENERATION);
+            },
             validate_update: |_, new, old| validation::daemon_set_status(new, old),
             ..strategy::status()
         })
@@ -53,7 +59,8 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .hooks(Hooks {
             validate: |_, new| validation::replica_set(new, &Value::Null),
             validate_update: |_, new, old| validation::replica_set(new, old),
-            warnings: strategy::pod_name_warning,
+            warnings: pod_warnings::controller,
+            warnings_update: pod_warnings::controller_update,
             ..strategy::with_generation()
         })
         .status(Hooks { validate_update: |_, new, _| validation::replicas_status(new), ..strategy::status() })
@@ -84,7 +91,8 @@ fn deployment() -> Hooks {
         },
         validate: |_, new| validation::deployment(new, &Value::Null),
         validate_update: |_, new, old| validation::deployment(new, old),
-        warnings: strategy::pod_name_warning,
+        warnings: pod_warnings::controller,
+        warnings_update: pod_warnings::controller_update,
         ..strategy::with_generation()
     }
 }
@@ -108,35 +116,60 @@ fn stateful_set() -> Hooks {
         validate: |_, new| validation::stateful_set(new),
         validate_update: |_, new, old| validation::stateful_set_update(new, old),
         validate_name: strategy::label_name,
+        warnings: |_, new| stateful_set_warnings(new, true, ""),
+        warnings_update: |_, new, old| {
+            // The path is upstream's.
+            stateful_set_warnings(new, strategy::generation_changes(new, old), "Spec")
+        },
         ..strategy::with_generation()
     }
 }
 
+fn stateful_set_warnings(new: &Value, with_template: bool, below: &'static str) -> Vec<String> {
+    let spec = View::root(new).get("spec");
+    let mut warnings = Vec::new();
+    if with_template {
+        warnings.extend(pod_warnings::template(&spec.get("template")));
+    }
+    for template in spec.get("volumeClaimTemplates").items() {
+        let path = template.path();
+        let path = if below.is_empty() { path.clone() } else { path.child(below) };
+        warnings.extend(claim::spec_warnings(&template.get("spec").with_path(path)));
+    }
+    if spec.int("revisionHistoryLimit") < 0 {
+        warnings.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());
+    }
+    warnings
+}
+
+/// What once was a field of a DaemonSet's spec is an annotation in this version.
+fn template_generation(object: &Value) -> i64 {
+    text_at(object, &defaults::TEMPLATE_GENERATION).parse().unwrap_or_default()
+}
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    set_at(object, &defaults::TEMPLATE_GENERATION, Value::from(generation.to_string()));
+}
+
 fn daemon_set() -> Hooks {
     const TEMPLATE: [&str; 2] = ["spec", "template"];
-    const TEMPLATE_GENERATION: [&str; 2] = ["spec", "templateGeneration"];
     Hooks {
         prepare_create: |_, new| {
             strategy::drop_status(new);
             strategy::first_generation(new);
-            if int_at(new, &TEMPLATE_GENERATION) < 1 {
-                set_at(new, &TEMPLATE_GENERATION, Value::from(1));
-            }
+            let given = template_generation(new);
+            set_template_generation(new, given.max(1));
         },
         prepare_update: |_, new, old| {
             strategy::keep(new, old, &["status"]);
-            strategy::keep(new, old, &TEMPLATE_GENERATION);
-            let changed = at(new, &["spec"]) != at(old, &["spec"]);
-            if at(new, &TEMPLATE) != at(old, &TEMPLATE) {
-                let next = int_at(old, &TEMPLATE_GENERATION) + 1;
-                set_at(new, &TEMPLATE_GENERATION, Value::from(next));
-            }
-            if changed {
-                strategy::raise_generation(new, old);
-            }
+            let changed = at(new, &TEMPLATE) != at(old, &TEMPLATE);
+            set_template_generation(new, template_generation(old) + i64::from(changed));
+            strategy::count_changes(new, old, &["spec"]);
         },
         validate: |_, new| validation::daemon_set(new, &Value::Null),
         validate_update: |_, new, old| validation::daemon_set(new, old),
+        warnings: |_, new| pod_warnings::template(&View::root(new).get("spec").get("template")),
+        warnings_update: pod_warnings::controller_update,
         ..strategy::with_generation()
     }
 }

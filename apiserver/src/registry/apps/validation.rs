@@ -11,13 +11,7 @@ use crate::registry::core::claim;
 use crate::registry::core::pod::{Options, of_template, spec};
 
 /// The template must carry the labels that the selector asks for, and its pods must run for ever.
-pub(crate) fn template_for(
-    template: &View,
-    selector: &View,
-    what: &str,
-    options: &Options,
-    errors: &mut Errors,
-) {
+fn template_for(template: &View, selector: &View, what: &str, options: &Options, errors: &mut Errors) {
     selects(template, selector, errors);
     spec::template(template, options, errors);
     runs_for_ever(template, what, errors);
@@ -35,7 +29,8 @@ fn selects(template: &View, selector: &View, errors: &mut Errors) {
     }
 }
 
-fn runs_for_ever(template: &View, what: &str, errors: &mut Errors) {
+/// What is wrong with the pods of a controller that don't run for ever.
+pub(crate) fn runs_for_ever(template: &View, what: &str, errors: &mut Errors) {
     let spec = template.get("spec");
     let policy = spec.get("restartPolicy");
     if policy.str() != "Always" {
@@ -82,7 +77,7 @@ pub(crate) fn counts_within(
 fn not_decremented(new: &View, old: &View, errors: &mut Errors) {
     let count = new.get("collisionCount");
     let old = old.raw("collisionCount").as_i64();
-    if old.is_some_and(|old| count.i64() < old) {
+    if old.is_some_and(|old| !count.is_set() || count.i64() < old) {
         errors.push(count.invalid_int("cannot be decremented"));
     }
 }
@@ -230,7 +225,7 @@ pub(super) fn daemon_set(new: &Value, old: &Value) -> Errors {
     let view = View::root(new);
     let spec = view.get("spec");
     if !old.is_null() {
-        daemon_set_change(&spec, &View::root(old).get("spec"), &mut errors);
+        immutable(&spec.get("selector"), &View::root(old).get("spec").get("selector"), &mut errors);
     }
     let (selector, template) = (spec.get("selector"), spec.get("template"));
     let options = of_template(at(old, &["spec", "template"]));
@@ -246,25 +241,10 @@ pub(super) fn daemon_set(new: &Value, old: &Value) -> Errors {
     }
     spec::template(&template, &options, &mut errors);
     runs_for_ever(&template, "DaemonSet", &mut errors);
-    all_nonnegative(&spec, &["minReadySeconds", "templateGeneration"], &mut errors);
+    nonnegative(&spec.get("minReadySeconds"), &mut errors);
     daemon_set_strategy(&spec.get("updateStrategy"), &mut errors);
     nonnegative(&spec.get("revisionHistoryLimit"), &mut errors);
     errors
-}
-
-fn daemon_set_change(new: &View, old: &View, errors: &mut Errors) {
-    let generation = new.get("templateGeneration");
-    let (now, before) = (generation.i64(), old.int("templateGeneration"));
-    let updated = new.raw("template") != old.raw("template");
-    if now < before {
-        errors.push(generation.invalid_int("must not be decremented"));
-    }
-    if now == before && updated {
-        errors.push(generation.invalid_int("must be incremented upon template update"));
-    } else if now > before && !updated {
-        errors.push(generation.invalid_int("must not be incremented without template update"));
-    }
-    immutable(&new.get("selector"), &old.get("selector"), errors);
 }
 
 fn daemon_set_strategy(strategy: &View, errors: &mut Errors) {
@@ -386,9 +366,14 @@ fn stateful_set_spec(object: &Value, lenient: Lenient, options: &Options, errors
     let path = spec.path().child("template");
     let shown = with_claims(&spec);
     let template = View::at(&shown, path.clone());
-    selects(&template, &spec.get("selector"), errors);
-    if !lenient.template {
-        spec::template(&template, options, errors);
+    let selector = spec.get("selector");
+    if Selector::from_label_selector(selector.value()).is_err() {
+        errors.push(selector.invalid(""));
+    } else {
+        selects(&template, &selector, errors);
+        if !lenient.template {
+            spec::template(&template, options, errors);
+        }
     }
     runs_for_ever(&View::at(spec.raw("template"), path), "StatefulSet", errors);
 }
@@ -400,8 +385,10 @@ fn with_claims(spec: &View) -> Value {
         set_at(&mut template, &["spec", field], Value::Null);
     }
     let claims = spec.get("volumeClaimTemplates").items();
-    let names: Vec<&str> =
+    let mut names: Vec<&str> =
         claims.iter().map(|claim| proto::view::text_at(claim.value(), &["metadata", "name"])).collect();
+    names.sort_unstable();
+    names.dedup();
     if names.is_empty() {
         return template;
     }

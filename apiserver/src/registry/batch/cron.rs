@@ -29,9 +29,8 @@ pub(super) fn hooks() -> Hooks {
             warnings
         },
         warnings_update: |_, new, old| {
-            let generation = ["metadata", "generation"];
             let mut warnings = Vec::new();
-            if at(new, &generation) != at(old, &generation) {
+            if strategy::generation_changes(new, old) {
                 warnings.extend(job::spec_warnings(&job_spec(new)));
             }
             if text_at(new, &["spec", "schedule"]).contains("TZ") {

@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 
 use super::{policy, status};
 use crate::registry::checks::*;
-use crate::registry::core::pod::{Options, of_template, spec as pod_spec};
+use crate::registry::core::pod::{Options, of_template, spec as pod_spec, warnings as pod_warnings};
 use crate::registry::{Hooks, strategy};
 
 const UID: &str = "batch.kubernetes.io/controller-uid";
 const NAME: &str = "batch.kubernetes.io/job-name";
 const LEGACY_UID: &str = "controller-uid";
 const LEGACY_NAME: &str = "job-name";
+
+const DELETE_WARNING: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 const COMPLETIONS_SOFT_LIMIT: i64 = 100_000;
 const PARALLELISM_SOFT_LIMIT: i64 = 10_000;
@@ -39,13 +41,13 @@ pub(super) fn hooks() -> Hooks {
             warnings
         },
         warnings_update: |_, new, old| {
-            let generation = ["metadata", "generation"];
-            if at(new, &generation) == at(old, &generation) {
+            if !strategy::generation_changes(new, old) {
                 return Vec::new();
             }
             spec_warnings(&View::root(new).get("spec"))
         },
         orphan_dependents: true,
+        delete_warning: Some(DELETE_WARNING),
         ..strategy::with_generation()
     }
 }
@@ -54,13 +56,15 @@ pub(super) fn hooks() -> Hooks {
 pub(super) fn spec_warnings(spec: &View) -> Vec<String> {
     let many =
         spec.int("completions") > COMPLETIONS_SOFT_LIMIT && spec.int("parallelism") > PARALLELISM_SOFT_LIMIT;
-    if !is_indexed(spec) || !many {
-        return Vec::new();
+    let mut warnings = Vec::new();
+    if is_indexed(spec) && many {
+        warnings.push(format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            spec.path()
+        ));
     }
-    vec![format!(
-        "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
-        spec.path()
-    )]
+    warnings.extend(pod_warnings::template(&spec.get("template")));
+    warnings
 }
 
 /// Whether pods have an index each.
@@ -245,7 +249,7 @@ fn indexed(spec: &View, errors: &mut Errors) {
             )),
         );
     }
-    if completions.is_set() && failed.i64() > completions.i64() {
+    if completions.is_set() && failed.is_set() && failed.i64() > completions.i64() {
         errors.push(failed.invalid("must be less than or equal to completions"));
     }
     if failed.i64() > FAILED {

@@ -122,10 +122,8 @@ fn conditions(change: &Change, errors: &mut Errors) {
     {
         errors.push(end.invalid("must be equal to or after `startTime`"));
     }
-    if (change.turns("Failed") || change.turns("FailureTarget"))
-        && is(job, "Failed")
-        && !is(job, "FailureTarget")
-    {
+    let fails = change.turns("Failed") || change.changes("failedIndexes");
+    if fails && is(job, "Failed") && !is(job, "FailureTarget") {
         errors.push(
             change.conditions("cannot set Failed=True condition without the FailureTarget=true condition"),
         );

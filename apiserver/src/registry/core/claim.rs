@@ -1,7 +1,7 @@
 //! Persistent volume claims: what a pod wants of storage.
 
 use proto::content;
-use proto::field::{Error, Errors, Path};
+use proto::field::{Error, Errors, Path, quote};
 use proto::view::{View, at, set_at, text_at};
 use serde_json::{Value, json};
 
@@ -9,42 +9,76 @@ use super::kind;
 use super::pod::resources;
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
-use crate::registry::{Builder, Hooks, defaults, strategy};
+use crate::registry::{Builder, Ctx, Hooks, Settings, defaults, gates, strategy};
 
 /// The ways a volume may be mounted, in the order messages list them.
 pub(crate) const ACCESS_MODES: [&str; 4] =
     ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 pub(crate) const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+const DEPRECATED_CLASS: &str = "deprecated since v1.8; use \"storageClassName\" attribute instead";
 
 pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
     kind("persistentvolumeclaims", "PersistentVolumeClaim")
         .short(&["pvc"])
         .default(defaults::claim)
         .hooks(Hooks {
-            prepare_create: |_, new| {
+            prepare_create: |ctx, new| {
                 strategy::drop_status(new);
                 set_at(new, &["status", "phase"], json!("Pending"));
-                prepare_sources(new, &Value::Null);
+                prepare_sources(ctx, new, &Value::Null);
             },
-            prepare_update: |_, new, old| {
+            prepare_update: |ctx, new, old| {
                 strategy::keep(new, old, &["status"]);
-                prepare_sources(new, old);
+                prepare_sources(ctx, new, old);
             },
             validate: |_, new| validate(&View::root(new), &Value::Null),
             validate_update,
+            warnings: |_, new| warnings(new),
+            warnings_update: |_, new, _| warnings(new),
             ..strategy::with_status()
         })
         .status(Hooks { validate_update: validate_status, ..strategy::status() })
         .install(builder, enabled);
 }
 
+/// What is to be said of the spec of a claim.
+pub(crate) fn spec_warnings(spec: &View) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for list in ["requests", "limits"] {
+        let amount = spec.get("resources").get(list).key("storage");
+        let value = quantity(amount.value());
+        if value.milli_value() % 1000 != 0 {
+            let text = quote(&value.to_string());
+            warnings.push(format!(
+                "{}: fractional byte value {text} is invalid, must be an integer",
+                amount.path()
+            ));
+        }
+    }
+    warnings
+}
+
+fn warnings(claim: &Value) -> Vec<String> {
+    let claim = View::root(claim);
+    let mut warnings = Vec::new();
+    let class = claim.get("metadata").get("annotations").key(CLASS);
+    if class.is_set() {
+        warnings.push(format!("{}: {DEPRECATED_CLASS}", class.path()));
+    }
+    warnings.extend(spec_warnings(&claim.get("spec")));
+    warnings
+}
+
 /// Keeps the two forms of a data source in step, and drops what was never accepted in the older one.
-fn prepare_sources(new: &mut Value, old: &Value) {
+fn prepare_sources(ctx: &Ctx, new: &mut Value, old: &Value) {
+    let cross_namespace = Settings::has(ctx, gates::CROSS_NAMESPACE_SOURCES);
     const OLDER: [&str; 2] = ["spec", "dataSource"];
     const NEWER: [&str; 2] = ["spec", "dataSourceRef"];
-    if at(old, &["spec", "dataSourceRef", "namespace"]).is_null() && !at(new, &NEWER).is_null() {
-        set_at(new, &["spec", "dataSourceRef", "namespace"], Value::Null);
+    // Sources in other namespaces are behind a gate.
+    let elsewhere = !text_at(new, &["spec", "dataSourceRef", "namespace"]).is_empty();
+    if elsewhere && !cross_namespace && at(old, &NEWER).is_null() {
+        set_at(new, &NEWER, Value::Null);
     }
     if at(old, &OLDER).is_null() && at(old, &NEWER).is_null() {
         let source = at(new, &OLDER);
@@ -260,10 +294,10 @@ fn attributes_class(new: &Value, old: &Value, errors: &mut Errors) {
 
 fn validate_status(_: &crate::registry::Ctx, new: &Value, _old: &Value) -> Errors {
     const RESIZE: [&str; 5] = [
-        "ControllerResizeInfeasible",
         "ControllerResizeInProgress",
-        "NodeResizeInfeasible",
+        "ControllerResizeInfeasible",
         "NodeResizeInProgress",
+        "NodeResizeInfeasible",
         "NodeResizePending",
     ];
     let mut errors = Errors::new();

@@ -7,7 +7,7 @@ use proto::field::{Error, Errors, Path};
 use proto::view::{View, at, remove_at, set_at, text_at};
 use serde_json::Value;
 
-use super::kind;
+use super::{key_pair, kind};
 use crate::registry::checks::*;
 use crate::registry::defaults::fill;
 use crate::registry::kind::Enabled;
@@ -52,9 +52,19 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
                 errors.extend(secret(new));
                 errors
             },
+            warnings: |_, new| key_pair_warning(new),
+            warnings_update: |_, new, _| key_pair_warning(new),
             ..Hooks::default()
         })
         .install(builder, enabled);
+}
+
+fn key_pair_warning(secret: &Value) -> Vec<String> {
+    if text_at(secret, &["type"]) != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let data = |name: &str| BASE64.decode(text_at(secret, &["data", name])).unwrap_or_default();
+    key_pair::problem(&data("tls.crt"), &data("tls.key")).into_iter().collect()
 }
 
 /// `stringData` is for writing alone: each text becomes, or replaces, an entry of `data`.
@@ -186,7 +196,10 @@ fn json_problem(bytes: &[u8]) -> Option<String> {
         Err(error) if error.is_eof() => Some("unexpected end of JSON input".to_owned()),
         Err(error) => {
             let found = bytes.get(error.column().saturating_sub(1)).copied().unwrap_or_default();
-            let shown = char::from(found).escape_default();
+            let shown = match found {
+                0x80.. => format!("\\x{found:02x}"),
+                _ => char::from(found).escape_default().to_string(),
+            };
             Some(format!("invalid character '{shown}' looking for beginning of value"))
         }
     }

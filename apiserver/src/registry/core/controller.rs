@@ -4,9 +4,9 @@ use proto::field::Errors;
 use proto::view::{View, at};
 use serde_json::{Value, json};
 
-use super::pod::{Options, of_template, spec};
+use super::pod::{Options, of_template, spec, warnings as pod_warnings};
 use super::{defaults, kind};
-use crate::registry::apps::validation::{replicas_status, template_for};
+use crate::registry::apps::validation::{replicas_status, runs_for_ever};
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
 use crate::registry::{Builder, Ctx, Hooks, ScaleSelector, Subresource, strategy};
@@ -18,6 +18,8 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             prepare_update: |_, new, old| strategy::count_changes(new, old, &["template"]),
             validate: |_, new| pod_template(new, &Value::Null),
             validate_update: |_, new, old| pod_template(new, old),
+            warnings: |_, new| pod_warnings::template(&View::root(new).get("template")),
+            warnings_update: |_, new, _| pod_warnings::template(&View::root(new).get("template")),
             return_deleted: true,
             ..strategy::generation_only()
         })
@@ -32,7 +34,9 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             validate: |_, new| replication_controller(new, &Value::Null),
             validate_update: |_, new, old| replication_controller(new, old),
             orphan_dependents: true,
-            warnings: strategy::pod_name_warning,
+            warnings: pod_warnings::controller,
+            // Upstream looks at the old template.
+            warnings_update: |ctx, new, old| pod_warnings::controller_update(ctx, old, new),
             ..strategy::with_generation()
         })
         .status(Hooks { validate_update: |_, new, _| replicas_status(new), ..strategy::status() })
@@ -79,24 +83,27 @@ fn pod_template(new: &Value, old: &Value) -> Errors {
 
 fn replication_controller(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
-    let spec = View::root(new).get("spec");
-    nonnegative(&spec.get("minReadySeconds"), &mut errors);
-    let selector = spec.get("selector");
+    let own = View::root(new).get("spec");
+    nonnegative(&own.get("minReadySeconds"), &mut errors);
+    let selector = own.get("selector");
     required(&selector, &mut errors);
-    let replicas = spec.get("replicas");
+    let replicas = own.get("replicas");
     if replicas.is_set() {
         nonnegative(&replicas, &mut errors);
     } else {
         errors.push(replicas.required(""));
     }
-    let template = spec.get("template");
+    let template = own.get("template");
     if !template.is_set() {
         errors.push(template.required(""));
         return errors;
     }
     let options: Options = of_template(at(old, &["spec", "template"]));
-    let as_label_selector = json!({"matchLabels": selector.value()});
-    let selector = View::at(&as_label_selector, selector.path().clone());
-    template_for(&template, &selector, "ReplicationController", &options, &mut errors);
+    let labels = template.get("metadata").get("labels");
+    if selector.entries().iter().any(|(label, value)| labels.raw(label) != value.value()) {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    spec::template(&template, &options, &mut errors);
+    runs_for_ever(&template, "ReplicationController", &mut errors);
     errors
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::kind;
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
-use crate::registry::{Builder, Ctx, Hooks};
+use crate::registry::{Builder, Ctx, Hooks, strategy};
 
 const TTL: u64 = 3600;
 const MOST_TEXT: usize = 128;
@@ -40,9 +40,12 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .hooks(Hooks {
             validate: |ctx, new| validate(ctx, new),
             validate_update,
+            // The older group leaves metadata to what holds for all objects.
+            validate_name: strategy::path_segment_name,
             allow_create_on_update: true,
             ..Hooks::default()
         })
+        .any_finalizers()
         .install(builder, enabled);
 }
 
@@ -58,6 +61,7 @@ fn validate(ctx: &Ctx, event: &Value) -> Errors {
     if !is_newer(ctx) {
         return errors;
     }
+    metadata(&view.get("metadata"), &mut errors);
     series(&view, &mut errors);
     required(&view.get("eventTime"), &mut errors);
     let kind = view.get("type");
@@ -70,6 +74,17 @@ fn validate(ctx: &Ctx, event: &Value) -> Errors {
         }
     }
     errors
+}
+
+/// The newer group checks names and finalizers as most kinds do.
+fn metadata(metadata: &View, errors: &mut Errors) {
+    let name = metadata.get("name");
+    if !name.is_empty() {
+        dns_subdomain(&name, errors);
+    }
+    for finalizer in metadata.get("finalizers").items() {
+        standard_finalizer(&finalizer, errors);
+    }
 }
 
 fn series(event: &View, errors: &mut Errors) {
@@ -146,11 +161,17 @@ fn validate_update(ctx: &Ctx, new: &Value, old: &Value) -> Errors {
     if !is_newer(ctx) {
         return errors;
     }
+    metadata(&view.get("metadata"), &mut errors);
     if view.raw("series") != before.raw("series") {
         series(&view, &mut errors);
     }
     for (field, shown) in FROZEN {
-        immutable(&view.get(field).with_path(Path::new(shown)), &before.get(field), &mut errors);
+        let now = view.get(field).with_path(Path::new(shown));
+        if field == "reportingComponent" {
+            immutable_str(&now, &before.get(field), &mut errors);
+        } else {
+            immutable(&now, &before.get(field), &mut errors);
+        }
     }
     errors
 }

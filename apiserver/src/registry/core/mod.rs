@@ -6,6 +6,7 @@ mod controller;
 mod defaults;
 pub(crate) mod endpoints;
 pub(crate) mod event;
+mod key_pair;
 mod limits;
 mod namespace;
 mod node;

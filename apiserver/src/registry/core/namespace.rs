@@ -76,7 +76,9 @@ fn hooks() -> Hooks {
         validate_name: strategy::label_name,
         may_delete: Some(|namespace| strs(at(namespace, &["spec", "finalizers"])).is_empty()),
         begin_delete: Some(|_, namespace| {
-            set_at(namespace, &["status", "phase"], Value::from("Terminating"))
+            set_at(namespace, &["status", "phase"], Value::from("Terminating"));
+            // It goes when it is empty, however long that takes.
+            set_at(namespace, &["metadata", "deletionGracePeriodSeconds"], Value::Null);
         }),
         return_deleted: true,
         reset_fields: &[&["status"]],

@@ -1,7 +1,7 @@
 //! Nodes.
 
 use proto::content;
-use proto::field::{Errors, Path, quote};
+use proto::field::{Error, Errors, Path, quote};
 use proto::view::{View, at, remove_at, set_at};
 use serde_json::Value;
 
@@ -70,9 +70,21 @@ fn validate(node: &Value) -> Errors {
     for range in ranges.items() {
         legacy_cidr(&range, &[], &mut errors);
     }
-    let v6: Vec<bool> = ranges.strs().iter().map(|range| range.contains(':')).collect();
-    if v6.len() > 1 && (v6.len() > 2 || !v6.contains(&true) || !v6.contains(&false)) {
-        errors.push(ranges.invalid("may specify no more than one CIDR for each IP family"));
+    let texts = ranges.strs();
+    if texts.len() > 1 {
+        let family = |range: &&str| content::parse_cidr_sloppy(range).map(|(address, _)| address.is_ipv4());
+        let families: Vec<Option<bool>> = texts.iter().map(family).collect();
+        if let Some((index, bad)) = texts.iter().enumerate().find(|(_, range)| family(range).is_none()) {
+            let detail = format!(
+                "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {bad})"
+            );
+            errors.push(Error::internal(ranges.path(), detail));
+        }
+        let dual =
+            !families.contains(&None) && families.contains(&Some(true)) && families.contains(&Some(false));
+        if !dual || texts.len() > 2 {
+            errors.push(ranges.invalid("may specify no more than one CIDR for each IP family"));
+        }
     }
     errors
 }

@@ -9,7 +9,9 @@ use super::pod::{scheduling, sources};
 use super::{defaults, kind};
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
-use crate::registry::{Builder, Ctx, Hooks, strategy};
+use crate::registry::{Builder, Ctx, Hooks, strategy, warnings as shared_warnings};
+
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
     kind("persistentvolumes", "PersistentVolume")
@@ -23,6 +25,8 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             },
             validate: |_, new| validate(new, &Value::Null),
             validate_update: |_, new, old| validate_update(new, old),
+            warnings: |_, new| warnings(new),
+            warnings_update: |_, new, _| warnings(new),
             return_deleted: true,
             ..strategy::with_status()
         })
@@ -44,6 +48,45 @@ fn prepare_status(ctx: &Ctx, new: &mut Value, old: &Value) {
         let now = ctx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         set_at(new, &TIME, Value::from(now));
     }
+}
+
+fn warnings(volume: &Value) -> Vec<String> {
+    const ANNOTATIONS: [(&str, &str); 2] = [
+        (
+            "volume.beta.kubernetes.io/storage-class",
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        ),
+        (MOUNT_OPTIONS, "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+    ];
+    const PLUGINS: [(&str, &str); 6] = [
+        ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+        ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ];
+    let (metadata, spec) = (View::root(volume).get("metadata"), View::root(volume).get("spec"));
+    let mut warnings = Vec::new();
+    for (key, message) in ANNOTATIONS {
+        let annotation = metadata.get("annotations").key(key);
+        if annotation.is_set() {
+            warnings.push(format!("{}: {message}", annotation.path()));
+        }
+    }
+    let policy = spec.get("persistentVolumeReclaimPolicy");
+    if policy.str() == "Recycle" {
+        warnings.push(format!("{}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.", policy.path()));
+    }
+    for term in spec.get("nodeAffinity").get("required").get("nodeSelectorTerms").items() {
+        warnings.extend(shared_warnings::node_selector_term(&term, false));
+    }
+    for (shown, message) in PLUGINS {
+        if spec.has(if shown == "storageOS" { "storageos" } else { shown }) {
+            warnings.push(format!("{}: {message}", spec.path().child(shown)));
+        }
+    }
+    warnings
 }
 
 type Check = fn(&View, &str, &mut Errors);
@@ -117,6 +160,23 @@ const SOURCES: &[(&str, &str, Check)] = &[
     ("csi", "csi", csi),
 ];
 
+/// Sources whose mounts take options.
+const MOUNTABLE: [&str; 13] = [
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "cinder",
+    "cephfs",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+];
+
 fn csi(v: &View, _: &str, errors: &mut Errors) {
     sources::csi_driver_name(&v.get("driver"), errors);
     required(&v.get("volumeHandle"), errors);
@@ -142,7 +202,13 @@ fn validate(new: &Value, old: &Value) -> Errors {
     let mut errors = Errors::new();
     let view = View::root(new);
     let name = view.get("metadata").text("name");
-    spec(&view.get("spec"), name, Inline::No, bad_affinity(old), &mut errors);
+    let spec = view.get("spec");
+    self::spec(&spec, name, Inline::No, bad_affinity(old), &mut errors);
+    let options = view.get("metadata").get("annotations").key(MOUNT_OPTIONS);
+    if options.is_set() && !MOUNTABLE.iter().any(|source| spec.has(source)) {
+        let path = Path::new("metadata").child("annotations").child(MOUNT_OPTIONS);
+        errors.push(Error::forbidden(&path, "may not specify mount options for this volume type"));
+    }
     errors
 }
 
@@ -200,7 +266,7 @@ pub(crate) fn spec(spec: &View, name: &str, inline: Inline, lenient: bool, error
             errors.push(affinity.get("required").required("must specify required node constraints"));
         }
     }
-    source(spec, name, errors);
+    source(spec, name, affinity.is_set(), errors);
     if clean_path(spec.get("hostPath").text("path")) == "/" && policy.str() == "Recycle" {
         errors.push(policy.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
     }
@@ -247,7 +313,7 @@ fn capacity(capacity: &View, errors: &mut Errors) {
     }
 }
 
-fn source(spec: &View, name: &str, errors: &mut Errors) {
+fn source(spec: &View, name: &str, located: bool, errors: &mut Errors) {
     let mut found = false;
     for (field, errors_at, check) in SOURCES {
         let value = spec.get(field);
@@ -259,6 +325,9 @@ fn source(spec: &View, name: &str, errors: &mut Errors) {
         } else {
             found = true;
             check(&value.with_path(spec.path().child(errors_at)), name, errors);
+            if *field == "local" && !located {
+                errors.push(spec.get("nodeAffinity").required("Local volume requires node affinity"));
+            }
         }
     }
     if !found {

@@ -99,7 +99,8 @@ fn validate(ingress: &Value, options: Options) -> Errors {
     let (rules, default) = (spec.get("rules"), spec.get("defaultBackend"));
     if rules.is_empty() && !default.is_set() {
         let detail = "either `defaultBackend` or `rules` must be specified";
-        errors.push(Error::invalid(spec.path(), rules.value().clone(), detail));
+        // What upstream shows is the list of rules.
+        errors.push(Error::invalid_as(spec.path(), "null", detail));
     }
     if default.is_set() {
         backend(&default, content::is_dns1123_label, &mut errors);

@@ -18,6 +18,7 @@ mod status;
 mod strategy;
 mod update;
 mod volumes;
+pub(crate) mod warnings;
 
 use proto::field::Errors;
 use proto::view::{View, at, text_at};

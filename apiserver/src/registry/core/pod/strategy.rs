@@ -3,7 +3,7 @@
 use proto::view::{View, at, int_at, object_at, set_at, text_at};
 use serde_json::{Map, Value, json};
 
-use super::{options, qos, resize, status as pod_status, update};
+use super::{options, qos, resize, status as pod_status, update, warnings};
 use crate::registry::strategy::{first_generation, host_name_warning, keep, keep_metadata};
 use crate::registry::{Ctx, Hooks};
 
@@ -17,7 +17,11 @@ pub(super) fn pod() -> Hooks {
         },
         validate: |_, new| super::validate(&View::root(new)),
         validate_update: |_, new, old| update::pod(new, old, &options::of_pod(old)),
-        warnings: |_, new| host_name_warning("the Pod's hostname", text_at(new, &["metadata", "name"])),
+        warnings: |_, new| {
+            let mut warnings = host_name_warning("the Pod's hostname", text_at(new, &["metadata", "name"]));
+            warnings.extend(warnings::pod(new));
+            warnings
+        },
         graceful_delete: Some(graceful_delete),
         return_deleted: true,
         reset_fields: &[&["status"]],
@@ -148,6 +152,7 @@ pub(super) fn status() -> Hooks {
             keep_condition_generations(new, old);
         },
         validate_update: |_, new, old| pod_status::validate(new, old),
+        warnings_update: |_, new, _| warnings::status(new),
         reset_fields: &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ..Hooks::default()
     }

@@ -11,7 +11,7 @@ use crate::allocator;
 use crate::registry::defaults::{each, fill, inside, within};
 use crate::registry::kind::Enabled;
 use crate::registry::strategy::{drop_status, keep};
-use crate::registry::{Builder, Connect, Hooks, Verbs, strategy};
+use crate::registry::{Builder, Connect, Hooks, Verbs, strategy, warnings};
 
 pub(crate) use validation::addresses as validate_addresses;
 
@@ -33,6 +33,8 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             },
             validate: |_, new| validation::validate(new, &Value::Null),
             validate_update: |_, new, old| validation::validate_update(new, old),
+            warnings: |_, new| warnings(new),
+            warnings_update: |_, new, _| warnings(new),
             validate_name: strategy::label_name,
             decorate: Some(addresses::from_old_versions),
             begin: Some(allocator::service::begin),
@@ -47,6 +49,55 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             ..strategy::status()
         })
         .install(builder, enabled);
+}
+
+fn warnings(service: &Value) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    let (metadata, spec) = (View::root(service).get("metadata"), View::root(service).get("spec"));
+    let mut out = Vec::new();
+    if metadata.get("annotations").key(HINTS).is_set() {
+        out.push(format!(
+            "annotation {HINTS} is deprecated, please use service.kubernetes.io/topology-mode instead"
+        ));
+    }
+    let external_name = spec.text("type") == "ExternalName";
+    let headless = spec.text("type") == "ClusterIP" && spec.text("clusterIP") == "None";
+    let externals = spec.get("externalIPs");
+    if !external_name && !headless {
+        let ips = spec.get("clusterIPs").items();
+        out.extend(ips.iter().flat_map(|ip| warnings::ip(ip.path(), ip.str())));
+    }
+    if headless {
+        let ignored = [
+            (!spec.text("loadBalancerIP").is_empty(), "loadBalancerIP"),
+            (!externals.is_empty(), "externalIPs"),
+            (spec.text("sessionAffinity") != "None", "SessionAffinity"),
+        ];
+        let given = ignored.iter().filter(|(given, _)| *given);
+        out.extend(given.map(|(_, field)| format!("spec.{field} is ignored for headless services")));
+    }
+    out.extend(externals.items().iter().flat_map(|ip| warnings::ip(ip.path(), ip.str())));
+    if !externals.is_empty() && !headless && !external_name {
+        out.push(
+            "spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned(),
+        );
+    }
+    let balancer = spec.get("loadBalancerIP");
+    out.extend(warnings::ip(balancer.path(), balancer.str()));
+    let ranges = spec.get("loadBalancerSourceRanges").items();
+    out.extend(ranges.iter().flat_map(|range| warnings::cidr(range.path(), range.str())));
+    if external_name && !externals.is_empty() {
+        out.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !external_name && !spec.text("externalName").is_empty() {
+        out.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if spec.text("trafficDistribution") == "PreferClose" {
+        out.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
+    }
+    out
 }
 
 fn defaults(object: &mut Value) {

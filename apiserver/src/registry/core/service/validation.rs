@@ -231,7 +231,7 @@ fn node_ports(spec: &View, errors: &mut Errors) {
         let key = (port.text("protocol"), port.int("port"));
         if own.contains(&key) {
             // Upstream shows its internal struct.
-            let shown = json!({"Name": "", "Protocol": key.0, "AppProtocol": null, "Port": key.1, "TargetPort": 0, "NodePort": 0});
+            let shown = json!({"protocol": key.0, "port": key.1});
             errors.push(Error::duplicate(port.path(), shown));
         }
         own.push(key);
