@@ -23,6 +23,7 @@ use std::time::Duration;
 use component_base::health::Health;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
+use proto::schema;
 use proto::status::Status;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -203,18 +204,38 @@ impl Target {
         }
     }
 
-    /// Passes a connection on, after admission.
+    /// Passes a connection on, after admission. A log is read, not connected to: admission doesn't see it.
     async fn connect(self, connect: Connect) -> Result<Response, Status> {
+        if connect != Connect::PodLog {
+            self.admit_connection().await?;
+        }
+        let Target { app, passed, .. } = self;
+        let Passed { info, query, user, request, .. } = passed;
+        let (parts, body) = request.into_parts();
+        let request = http::Request::from_parts(parts, body.ok_or_else(missing)?);
+        let wanted = proxy::Wanted { connect, info, query, user, request };
+        proxy::connect(&app.backends, &*app.local, &*app.authorizer, wanted).await
+    }
+
+    async fn admit_connection(&self) -> Result<(), Status> {
         let ctx = self.ctx("connect", Value::Null);
+        let kind =
+            ctx.endpoint.subresource(&ctx.subresource).and_then(|s| s.kind.clone()).unwrap_or_default();
+        let object = match schema::lookup(&kind.0, &kind.1, &kind.2) {
+            Some(ty) => {
+                proxy::options::object(&kind.2, ty, &self.passed.query, &self.passed.info.rest.join("/"))
+            }
+            None => Value::Null,
+        };
         let mut review = Review {
             operation: Operation::Connect,
             endpoint: ctx.endpoint.clone(),
-            kind: Default::default(),
+            kind: (kind.0.to_string(), kind.1.to_string(), kind.2.to_string()),
             subresource: ctx.subresource,
             namespace: ctx.namespace,
             name: ctx.name,
             user: ctx.user,
-            object: Value::Null,
+            object,
             old: Arc::new(Value::Null),
             options: Value::Null,
             dry_run: false,
@@ -224,13 +245,7 @@ impl Target {
         };
         let chain = self.app.engine.admission();
         chain.mutate(&mut review).await?;
-        chain.validate(&mut review).await?;
-        let Target { app, passed, .. } = self;
-        let Passed { info, query, user, request, .. } = passed;
-        let (parts, body) = request.into_parts();
-        let request = http::Request::from_parts(parts, body.ok_or_else(missing)?);
-        let wanted = proxy::Wanted { connect, info, query, user, request };
-        proxy::connect(&app.backends, &*app.local, &*app.authorizer, wanted).await
+        chain.validate(&mut review).await
     }
 
     /// Refuses verbs that are not served.

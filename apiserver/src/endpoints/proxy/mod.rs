@@ -7,6 +7,7 @@
 mod backend;
 mod forward;
 mod location;
+pub(super) mod options;
 mod tunnel;
 
 use std::sync::Arc;
