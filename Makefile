@@ -12,14 +12,14 @@ help: ## Show what there is
 
 up: install ## Run a cluster on this machine (root; can be run again)
 	@$(PREFIX)/bin/keelsonadm init --prefix $(PREFIX) $(INIT)
-	@mkdir -p $(HOME)/.kube && [ -e $(HOME)/.kube/config ] || install -m 0600 /etc/kubernetes/admin.conf $(HOME)/.kube/config
 	@printf '\nYour cluster runs. Try:\n\n  export PATH=$(PREFIX)/bin:$$PATH KUBECONFIG=/etc/kubernetes/admin.conf\n  kubectl get nodes\n  kubectl get pods -A\n\n`make down` removes it.\n'
 
 down: ## Stop the cluster and remove everything that it left on this machine
 	@[ ! -x $(PREFIX)/bin/keelsonadm ] || $(PREFIX)/bin/keelsonadm reset --prefix $(PREFIX)
+	@hack/uninstall.sh $(PREFIX)
 
 install: ## Build and install into PREFIX (/opt/keelson)
-	@hack/install.sh $(PREFIX)
+	@hack/install.sh $(PREFIX) $(TOOLS)
 
 tools:
 	@hack/tools.sh $(TOOLS)
@@ -27,11 +27,13 @@ tools:
 images: tools ## Build the images as OCI archives into .images
 	@hack/images.sh $(CURDIR)/.images $(TOOLS)
 
-test: tools ## The unit and component tests (root)
+test: tools ## Every test: unit, component and end-to-end (root)
 	KEELSON_TOOLS=$(TOOLS) cargo test --workspace --exclude e2e
+	@$(MAKE) --no-print-directory e2e
 
-e2e: tools ## The end-to-end tests: clusters out of namespaces (root)
+e2e: ## The end-to-end tests alone: clusters out of namespaces (root)
 	hack/install.sh $(TOOLS)
+	hack/tools.sh $(TOOLS) clients
 	e2e/images.sh $(TOOLS)/images
 	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e
 
@@ -41,6 +43,7 @@ fuzz: ## Search for input that breaks a parser: FUZZ_TIME seconds for each targe
 bench: tools ## Measure against the budgets
 	KEELSON_TOOLS=$(TOOLS) hack/bench.sh
 
-lint: ## fmt, clippy with warnings denied
+lint: ## fmt, clippy with warnings denied, deny.toml
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	hack/deny.py

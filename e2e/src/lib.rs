@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// The folder of the workspace.
@@ -56,10 +57,19 @@ impl Network {
         Network { id, nodes: Vec::new() }
     }
 
-    /// Adds a node; the first is n1.
+    /// Adds a node with everything installed; the first is n1.
     pub fn add_node(&mut self) -> Result<&Node> {
+        self.create_node(&[&prefix().display().to_string()])
+    }
+
+    /// Adds a node that is as the machine is.
+    pub fn add_bare_node(&mut self) -> Result<&Node> {
+        self.create_node(&[])
+    }
+
+    fn create_node(&mut self, prefix: &[&str]) -> Result<&Node> {
         let (name, number) = (format!("n{}", self.nodes.len() + 1), self.nodes.len() + 11);
-        self.script(&["create", &self.id, &name, &number.to_string(), &prefix().display().to_string()])?;
+        self.script(&[&["create", &self.id, &name, &number.to_string()], prefix].concat())?;
         self.push(name, number)
     }
 
@@ -111,9 +121,10 @@ impl Drop for Network {
 /// The machine's disk may be nearly full of what was built on it: that is not what these tests are about.
 pub const KUBELET: &str = "--eviction-hard=memory.available<100Mi,nodefs.available<1%,imagefs.available<1% --image-gc-high-threshold=100";
 
-/// A running cluster.
+/// A running cluster, and the kubectl that it is used with.
 pub struct Cluster {
-    pub network: Network,
+    pub network: Rc<Network>,
+    kubectl: &'static str,
 }
 
 /// The addresses that LoadBalancer Services get.
@@ -127,7 +138,7 @@ impl Cluster {
             network.add_node()?;
         }
         network.add_client("outside")?;
-        let cluster = Cluster { network };
+        let cluster = Cluster { network: Rc::new(network), kubectl: "kubectl" };
         let first = cluster.network.node("n1")?;
         let options = |node: &Node| -> Result<String> {
             Ok(format!(
@@ -149,16 +160,31 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The same cluster, used with another kubectl.
+    pub fn with_kubectl(&self, kubectl: &'static str) -> Cluster {
+        Cluster { network: self.network.clone(), kubectl }
+    }
+
     /// The node that runs the control plane.
     pub fn first(&self) -> &Node {
         &self.network.nodes[0]
     }
 
+    /// A command of the prefix that finds the administrator's identity in its environment.
+    pub fn program(&self, name: &str) -> Command {
+        let mut command = self.first().command(&format!("/opt/keelson/bin/{name}"));
+        command.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
+        command
+    }
+
     /// A kubectl command with the administrator's identity.
     pub fn kubectl_command(&self) -> Command {
-        let mut command = self.first().command(&kubectl());
-        command.arg("--kubeconfig=/etc/kubernetes/admin.conf");
-        command
+        self.program(self.kubectl)
+    }
+
+    /// Starts a kubectl that goes on until it is stopped.
+    pub fn kubectl_background(&self, arguments: &[&str]) -> Result<Background> {
+        Ok(Background(Some(spawn(self.kubectl_command().args(arguments))?)))
     }
 
     /// Runs kubectl and returns what it prints; its error is the error.
@@ -202,8 +228,40 @@ impl Cluster {
     }
 }
 
-fn kubectl() -> String {
-    std::env::var("KEELSON_KUBECTL").unwrap_or_else(|_| "/opt/keelson/bin/kubectl".into())
+/// A program that runs beside the test; dropped, it is killed.
+pub struct Background(Option<Child>);
+
+impl Background {
+    /// Writes to its standard input.
+    pub fn say(&mut self, text: &str) -> Result<()> {
+        let stdin = self.0.as_mut().and_then(|child| child.stdin.as_mut()).context("no stdin")?;
+        Ok(stdin.write_all(text.as_bytes())?)
+    }
+
+    /// Kills it and returns what it had printed. One that had ended by itself is an error.
+    pub fn stop(mut self) -> Result<String> {
+        let mut child = self.0.take().context("already stopped")?;
+        if let Some(status) = child.try_wait()? {
+            let output = child.wait_with_output()?;
+            bail!("ended with {status}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        child.kill()?;
+        Ok(String::from_utf8_lossy(&child.wait_with_output()?.stdout).into_owned())
+    }
+
+    /// Waits until it ends by itself and returns what it printed.
+    pub fn finish(mut self) -> Result<String> {
+        text(self.0.take().context("already stopped")?.wait_with_output()?)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// Starts a command with all three streams as pipes.

@@ -80,11 +80,14 @@ pub(crate) fn names_resolve(cluster: &Cluster) -> Result<()> {
         &cluster.exec("names", "cat /etc/resolv.conf")?,
         "search default.svc.cluster.local svc.cluster.local cluster.local",
     )?;
-    // Both protocols, and the short name by the search path.
-    contains(
-        &cluster.exec("names", "wget -qO- --no-check-certificate https://kubernetes/version 2>&1 || true")?,
-        "",
-    )?;
+    // The short name by the search path, and a name that is none.
+    contains(&cluster.exec("names", "ping -c 1 -W 1 kubernetes || true")?, "10.96.0.1")?;
+    contains(&cluster.exec("names", "nslookup nobody.default.svc.cluster.local || true")?, "NXDOMAIN")?;
+    // Over TCP, which busybox's nslookup can't ask.
+    let dns = "\\0\\66\\0\\1\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\12kubernetes\\7default\\3svc\\7cluster\\5local\\0\\0\\1\\0\\1";
+    let answer = cluster
+        .exec("names", &format!("printf '{dns}' | nc -w 3 10.96.0.10 53 | od -An -tx1 | tr -d ' \\n'"))?;
+    contains(&answer, "0a600001")?;
     cluster.kubectl(&["delete", "pod", "names"]).map(drop)
 }
 

@@ -46,6 +46,12 @@ pub(crate) fn write_configuration(config: &Config, mut shared: Value) -> Result<
     write(Path::new(CONFIG), serde_saphyr::to_string(&shared)?, 0o644)
 }
 
+/// The cgroup that this node's pods live below, as its kubelet was told.
+pub(crate) fn cgroup_root() -> Option<String> {
+    let configuration: Value = serde_saphyr::from_str(&std::fs::read_to_string(CONFIG).ok()?).ok()?;
+    Some(configuration.get("cgroupRoot")?.as_str()?.to_string())
+}
+
 /// init's phase: the control plane's kubelet has its certificate already.
 pub(crate) async fn start(config: &Config) -> Result<()> {
     write_configuration(config, configuration(config))?;

@@ -1,7 +1,7 @@
 //! Takes everything off this machine that `init` or `join` put there, in the order that leaves nothing behind.
 
 use crate::config::{Config, KUBERNETES, LOGS, RUN, STATE};
-use crate::{runtime, supervise, sysctl};
+use crate::{kubelet, runtime, supervise, sysctl};
 use anyhow::Result;
 use nix::mount::{MntFlags, umount2};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ const FOLDERS: &[&str] = &[
 
 /// Every step is tried, whatever happens to the ones before.
 pub(crate) async fn run(config: &Config) -> Result<()> {
+    let cgroup_root = kubelet::cgroup_root().unwrap_or_else(|| config.options.cgroup_root.clone());
     step("Stopping the kubelet", || supervise::stop("kubelet"));
     if config.options.cri_socket.is_none() {
         step("Removing pods", || remove_pods(config));
@@ -37,7 +38,7 @@ pub(crate) async fn run(config: &Config) -> Result<()> {
         Ok(())
     });
     step("Removing cgroups", || {
-        remove_cgroups(&config.options.cgroup_root);
+        remove_cgroups(&cgroup_root);
         Ok(())
     });
     step("Restoring sysctls", || {
