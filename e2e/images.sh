@@ -10,7 +10,7 @@ mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-bin=$(build_static "$root" images guestbook)
+bin=$(build_static "$root")
 
 image() { # NAME CONTEXT
     "$bin/images" build --file "$root/e2e/images/$1/Containerfile" --context "$2" \

@@ -6,7 +6,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/hack/lib.sh"
 tools=${KEELSON_TOOLS:-$root/.tools}
-bin=$(build_static "$root" bench apiserver)
+bin=$(build_static "$root")
 against=()
 [ -z "${UPSTREAM_APISERVER:-}" ] || against=(--against "$UPSTREAM_APISERVER")
 exec "$bin/bench" --apiserver "$bin/kube-apiserver" --etcd "$tools/bin/etcd" "${against[@]}" "$@"

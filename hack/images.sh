@@ -17,8 +17,7 @@ mkdir -p "$out"
 daemons="kube-apiserver:apiserver kube-scheduler:scheduler kube-controller-manager:controller-manager
     kube-proxy:kube-proxy cluster-dns:cluster-dns"
 
-bin=$(build_static "$root" images pause kubelet bootstrap apiserver scheduler controller-manager \
-    cloud-controller-manager kube-proxy cluster-dns)
+bin=$(build_static "$root")
 
 image() { # CONTAINERFILE CONTEXT TAG
     local name=${3##*/}

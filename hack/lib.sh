@@ -11,15 +11,13 @@ copy_libraries() { # PROGRAM ROOT
 # The target triple of this machine; naming it lets the static flag stay off build scripts and macros.
 host_triple() { rustc -vV | sed -n 's/^host: //p'; }
 
-# Builds static release binaries of the given packages; prints the folder they are in.
-build_static() { # ROOT PACKAGE...
-    local root=$1 triple variable p
-    shift
+# Builds the static release binaries; prints the folder they are in. Always all of them in one go: asked for a few, cargo would
+# choose other features for what they share, and build that again.
+build_static() { # ROOT
+    local root=$1 triple variable
     triple=$(host_triple)
     variable=CARGO_TARGET_$(echo "$triple" | tr 'a-z-' 'A-Z_')_RUSTFLAGS
-    local packages=()
-    for p in "$@"; do packages+=(-p "$p"); done
     (cd "$root" && env "$variable=-C target-feature=+crt-static" \
-        cargo build --release --target "$triple" "${packages[@]}" >&2)
+        cargo build --release --target "$triple" --workspace --exclude e2e --bins >&2)
     echo "${CARGO_TARGET_DIR:-$root/target}/$triple/release"
 }

@@ -57,6 +57,16 @@ impl Network {
         Network { id, nodes: Vec::new() }
     }
 
+    /// A network that an earlier run kept, with its nodes n1 to n`nodes` and the client `outside`.
+    fn kept(id: String, nodes: usize) -> Result<Network> {
+        let mut network = Network { id, nodes: Vec::new() };
+        for n in 1..=nodes {
+            network.push(format!("n{n}"), n + 10)?;
+        }
+        network.push("outside".into(), nodes + 101)?;
+        Ok(network)
+    }
+
     /// Adds a node with everything installed; the first is n1.
     pub fn add_node(&mut self) -> Result<&Node> {
         self.create_node(&[&prefix().display().to_string()])
@@ -110,8 +120,8 @@ impl Default for Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        if std::env::var_os("KEELSON_KEEP").is_some() {
-            eprintln!("kept: hack/node.sh exec {} n1 bash", self.id);
+        if ["KEELSON_KEEP", "KEELSON_CLUSTER"].iter().any(|name| std::env::var_os(name).is_some()) {
+            eprintln!("kept: KEELSON_CLUSTER={0}, hack/node.sh exec {0} n1 bash", self.id);
         } else if let Err(error) = self.script(&["delete", &self.id]) {
             eprintln!("warning: {error:#}");
         }
@@ -131,8 +141,11 @@ pub struct Cluster {
 pub const LOAD_BALANCER_POOL: &str = "10.200.0.200-10.200.0.220";
 
 impl Cluster {
-    /// Bootstraps `nodes` nodes; the first runs the control plane.
+    /// Bootstraps `nodes` nodes; the first runs the control plane. KEELSON_CLUSTER names a kept cluster to use instead.
     pub fn up(nodes: usize) -> Result<Cluster> {
+        if let Ok(id) = std::env::var("KEELSON_CLUSTER") {
+            return Ok(Cluster { network: Rc::new(Network::kept(id, nodes)?), kubectl: "kubectl" });
+        }
         let mut network = Network::new();
         for _ in 0..nodes {
             network.add_node()?;
@@ -173,7 +186,8 @@ impl Cluster {
     /// A command of the prefix that finds the administrator's identity in its environment.
     pub fn program(&self, name: &str) -> Command {
         let mut command = self.first().command(&format!("/opt/keelson/bin/{name}"));
-        command.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
+        // Its cache is the node's, not that of whoever runs the test.
+        command.envs([("KUBECONFIG", "/etc/kubernetes/admin.conf"), ("KUBECACHEDIR", "/run/kubectl")]);
         command
     }
 

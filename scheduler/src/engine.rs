@@ -10,6 +10,7 @@ use crate::framework::event::{NodeChange, PodChange};
 use crate::metrics;
 use crate::model::{Node, Pod, PodKey};
 use crate::plugins::names::DEFAULT_PREEMPTION;
+use crate::plugins::names::DYNAMIC_RESOURCES;
 use crate::preemption::Outcome;
 use crate::profile::Profile;
 use crate::queue::{Entry, Place, Promises, Queue};
@@ -286,7 +287,11 @@ impl Engine {
                     report.nominated_node = Some(Some(node));
                 }
                 Outcome::Nothing { message, withdraw } => {
-                    diagnosis.preemption = message;
+                    // Upstream's other plugin of that point has its say first.
+                    let claims = diagnosis.pod_rejection.is_none()
+                        && profile.filters.iter().any(|filter| filter.name() == DYNAMIC_RESOURCES);
+                    let claims = if claims { "no new claims to deallocate, " } else { "" };
+                    diagnosis.preemption = format!("{claims}{message}");
                     report.nominated_node = withdraw.then_some(None);
                 }
             }

@@ -112,7 +112,7 @@ fn the_message_counts_reasons() {
     assert_eq!(
         report.message,
         "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). \
-         preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+         no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     );
     assert_eq!(report.reason, "Unschedulable");
 }

@@ -98,10 +98,21 @@ pub(crate) fn pods_see_each_others_own_address(cluster: &Cluster) -> Result<()> 
         Ok(cluster.get(&["pod", pod])?["status"]["podIP"].as_str().context("podIP")?.to_string())
     };
     let (here, there) = (address("here")?, address("there")?);
-    // The server prints who connected.
-    cluster.exec("there", "tcpsvd 0.0.0.0 9000 sh -c 'echo $TCPREMOTEADDR' >/dev/null 2>&1 &")?;
-    eventually("the other pod", SOON, || {
-        contains(&cluster.exec("here", &format!("echo | nc -w 2 {there} 9000"))?, &here)
-    })?;
+    // The server says who asked.
+    cluster.exec(
+        "there",
+        r"mkdir -p /www/cgi-bin && printf '#!/bin/sh\necho; echo $REMOTE_ADDR\n' >/www/cgi-bin/who && \
+          chmod +x /www/cgi-bin/who && httpd -h /www -p 9000",
+    )?;
+    let asks = |from: &str, host: &str| {
+        cluster.exec(from, &format!("wget -qO- -T 3 http://{host}:9000/cgi-bin/who"))
+    };
+    eventually("the other pod", SOON, || same("who asked", asks("here", &there)?.trim(), here.as_str()))?;
+    // The same through a Service, where the address of the one who asks stays too.
+    cluster.kubectl(&["expose", "pod", "there", "--port=9000"])?;
+    eventually("the Service", SOON, || same("who asked", asks("here", "there")?.trim(), here.as_str()))?;
+    // A pod that reaches itself through its Service must not see itself: the answer would not find its way.
+    same("asking itself answers", asks("there", "there")?.trim().is_empty(), false)?;
+    cluster.kubectl(&["delete", "service", "there"])?;
     cluster.kubectl(&["delete", "pod", "here", "there"]).map(drop)
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use proto::field::{self, Path};
 use proto::status::Status;
 use rand::RngExt as _;
 use serde_json::Value;
@@ -79,7 +80,7 @@ async fn kubelet(
     let (host, port) = kubelet_address(backends, local, node_name).await?;
     let (namespace, name) = (&info.namespace, &info.name);
     let path = match connect {
-        Connect::PodLog => format!("/containerLogs/{namespace}/{name}/{container}{}", log_parameters(query)?),
+        Connect::PodLog => format!("/containerLogs/{namespace}/{name}/{container}{}", log_parameters(query, name)?),
         Connect::PodExec => format!("/exec/{namespace}/{name}/{container}{}", stream_parameters(query)),
         Connect::PodAttach => format!("/attach/{namespace}/{name}/{container}{}", stream_parameters(query)),
         _ => {
@@ -122,48 +123,45 @@ fn container(pod: &Value, wanted: &str) -> Result<String, Status> {
     }
 }
 
-/// The parameters of a log, checked.
-fn log_parameters(query: &Query) -> Result<String, Status> {
+/// The parameters of a pod's log, checked.
+fn log_parameters(query: &Query, pod: &str) -> Result<String, Status> {
     let mut given: Vec<(&str, String)> = Vec::new();
+    let mut errors = Vec::new();
     for name in ["follow", "previous", "timestamps"] {
         if query.flag(name) == Some(true) {
             given.push((name, "true".into()));
         }
     }
-    for (name, least) in [("sinceSeconds", 1), ("tailLines", 0), ("limitBytes", 1)] {
+    for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         let Some(value) = query.non_empty(name) else { continue };
         match value.parse::<i64>() {
             Ok(number) if number >= least => given.push((name, number.to_string())),
             Ok(number) => {
                 let must =
                     if least == 1 { "must be greater than 0" } else { "must be greater than or equal to 0" };
-                return Err(invalid_option(name, &number.to_string(), must));
+                errors.push(field::Error::invalid(&Path::new(name), number, must));
             }
             Err(_) => return Err(Status::bad_request(format!("{name}: {value:?} is not an integer"))),
         }
     }
     if let Some(time) = query.non_empty("sinceTime") {
         if query.non_empty("sinceSeconds").is_some() {
-            return Err(Status::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+            let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+            errors.push(field::Error::forbidden(&Path::new(""), why));
         }
         given.push(("sinceTime", time.to_owned()));
     }
     if let Some(stream) = query.non_empty("stream") {
-        if !matches!(stream, "All" | "Stdout" | "Stderr") {
-            return Err(invalid_option(
-                "stream",
-                stream,
-                "supported values: \"All\", \"Stderr\", \"Stdout\"",
-            ));
+        let streams = ["All", "Stderr", "Stdout"];
+        if !streams.contains(&stream) {
+            errors.push(field::Error::not_supported(&Path::new("stream"), stream, &streams));
         }
         given.push(("stream", stream.to_owned()));
     }
-    Ok(encode(given.iter().map(|(name, value)| (*name, value.as_str()))))
-}
-
-fn invalid_option(name: &str, value: &str, why: &str) -> Status {
-    let message = format!("PodLogOptions \"\" is invalid: {name}: Invalid value: {value}: {why}");
-    Status::failure(422, "Invalid", message)
+    match errors[..] {
+        [] => Ok(encode(given.iter().map(|(name, value)| (*name, value.as_str())))),
+        _ => Err(Status::invalid("", "PodLogOptions", pod, &errors)),
+    }
 }
 
 /// The parameters of exec and attach in the kubelet's words.
@@ -377,9 +375,17 @@ mod tests {
             "command=sh&command=-c&command=a%20b&stdin=true&tty=false&stdout=1&container=x",
         ));
         assert_eq!(stream_parameters(&query), "?input=1&output=1&command=sh&command=-c&command=a%20b");
-        let log = |text| log_parameters(&Query::parse(Some(text)));
+        let log = |text| log_parameters(&Query::parse(Some(text)), "p");
         assert_eq!(log("follow=true&tailLines=5").ok().as_deref(), Some("?follow=true&tailLines=5"));
-        assert!(log("tailLines=-1").is_err_and(|status| status.code == 422));
+        assert_eq!(
+            log("tailLines=-1&sinceSeconds=0").err().map(|status| (status.code, status.message)),
+            Some((
+                422,
+                "PodLogOptions \"p\" is invalid: [tailLines: Invalid value: -1: must be greater than or equal to 0, \
+                 sinceSeconds: Invalid value: 0: must be greater than 0]"
+                    .into()
+            ))
+        );
         assert!(log("sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z").is_err());
     }
 

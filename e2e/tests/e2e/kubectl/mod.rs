@@ -14,6 +14,8 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(60);
 /// An image that every node has.
 const TOOLBOX: &str = "registry.k8s.io/e2e/toolbox:1";
+/// A program that ends when it is told to: as process 1 it would not without a trap.
+const SLEEP: [&str; 3] = ["sh", "-c", "trap exit TERM; sleep 100000 & wait"];
 
 /// What a command prints on both streams, whatever its end.
 fn says(cluster: &Cluster, arguments: &[&str]) -> anyhow::Result<String> {

@@ -1,6 +1,6 @@
 //! Writing: create, apply, diff, edit, patch, replace, label, annotate, delete.
 
-use super::says;
+use super::{SLEEP, TOOLBOX, says};
 use anyhow::{Context, Result};
 use e2e::{Cluster, contains, same};
 use serde_json::json;
@@ -158,27 +158,15 @@ spec:
     contains(&cluster.kubectl(&["explain", "gauge.spec.level"])?, "How full it is.")?;
     contains(&says(cluster, &["get", "gauges", "-A"])?, "default")?;
     cluster.kubectl(&["delete", "crd", "gauges.e2e.example.com", "--timeout=30s"])?;
-    contains(
-        &cluster.kubectl_fails(&["get", "gauges"])?,
-        "the server doesn't have a resource type \"gauges\"",
-    )
+    let gone = cluster.kubectl_fails(&["get", "--raw", "/apis/e2e.example.com/v1/gauges"])?;
+    contains(&gone, "the server could not find the requested resource")
 }
 
 pub(crate) fn namespaces(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["create", "namespace", "brief"])?;
     cluster.kubectl(&["create", "-n", "brief", "secret", "generic", "s", "--from-literal=a=b"])?;
-    cluster.kubectl(&[
-        "create",
-        "-n",
-        "brief",
-        "deployment",
-        "d",
-        "--image",
-        super::TOOLBOX,
-        "--",
-        "sleep",
-        "1000",
-    ])?;
+    let create = ["create", "-n", "brief", "deployment", "d", "--image", TOOLBOX, "--"];
+    cluster.kubectl(&[&create[..], &SLEEP].concat())?;
     cluster.kubectl(&["create", "quota", "-n", "brief", "q", "--hard=pods=1"])?;
     cluster.kubectl(&["delete", "namespace", "brief", "--timeout=90s"])?;
     contains(&cluster.kubectl_fails(&["get", "namespace", "brief"])?, "namespaces \"brief\" not found")?;

@@ -1,6 +1,6 @@
 //! Pods from the inside: run, exec, attach, cp, logs, port-forward, proxy.
 
-use super::{SOON, TOOLBOX};
+use super::{SLEEP, SOON, TOOLBOX};
 use crate::cluster::run_toolbox;
 use anyhow::{Context, Result};
 use e2e::{Cluster, contains, eventually, same};
@@ -22,7 +22,7 @@ pub(crate) fn exec_and_cp(cluster: &Cluster) -> Result<()> {
     )?;
     // A terminal, whose size and end the program inside sees.
     let terminal = cluster.kubectl_command();
-    let command = shell_words(&terminal, &["exec", "-it", "box", "--", "sh", "-c", "tty; stty size"]);
+    let command = shell_words(&terminal, &["exec", "-it", "box", "--", "sh", "-c", "tty; for try in 1 2 3 4 5; do stty size 2>/dev/null && break; sleep 1; done"]);
     let mut script = std::process::Command::new("script");
     script.args(["-qec", &format!("stty rows 33 cols 77; {command}"), "/dev/null"]);
     script.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
@@ -59,7 +59,7 @@ pub(crate) fn logs_and_attach(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/talker", "--timeout=60s"])?;
     same("logs", cluster.kubectl(&["logs", "talker"])?.as_str(), all)?;
     same("logs --tail", cluster.kubectl(&["logs", "talker", "--tail=1"])?.as_str(), "line 4\n")?;
-    same("logs --since", cluster.kubectl(&["logs", "talker", "--since=1ns"])?.as_str(), "")?;
+    same("logs --since", cluster.kubectl(&["logs", "talker", "--since=1s"])?.as_str(), "")?;
     contains(&cluster.kubectl(&["logs", "talker", "--timestamps", "--tail=1"])?, "Z line 4")?;
     contains(
         &cluster.kubectl_fails(&["logs", "-p", "talker"])?,
@@ -161,18 +161,8 @@ pub(crate) fn port_forward_and_proxy(cluster: &Cluster) -> Result<()> {
 
 pub(crate) fn debug_and_top(cluster: &Cluster) -> Result<()> {
     run_toolbox(cluster, "patient", "n1")?;
-    cluster.kubectl(&[
-        "debug",
-        "patient",
-        "--image",
-        TOOLBOX,
-        "-c",
-        "doctor",
-        "--attach=false",
-        "--",
-        "sleep",
-        "100000",
-    ])?;
+    let debug = ["debug", "patient", "--image", TOOLBOX, "-c", "doctor", "--attach=false", "--"];
+    cluster.kubectl(&[&debug[..], &SLEEP].concat())?;
     eventually("the ephemeral container", SOON, || {
         let pod = cluster.get(&["pod", "patient"])?;
         pod["status"]["ephemeralContainerStatuses"][0]["state"]["running"]

@@ -13,7 +13,7 @@ fn rolled_out(cluster: &Cluster, name: &str) -> Result<()> {
 
 fn create(cluster: &Cluster, name: &str, replicas: u32) -> Result<()> {
     let replicas = format!("--replicas={replicas}");
-    let command = ["--port=80", "--", "httpd", "-f", "-p", "80"];
+    let command = ["--port=80", "--", "sh", "-c", "trap exit TERM; httpd -f -p 80 & wait"];
     let mut arguments = vec!["create", "deployment", name, "--image", TOOLBOX, &replicas];
     arguments.extend(command);
     cluster.kubectl(&arguments)?;
