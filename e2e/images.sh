@@ -50,8 +50,8 @@ unpack "$work/nginx" nginx nginx-common
 program "$work/nginx" /usr/sbin/nginx
 install -D "$work/nginx/all/etc/nginx/mime.types" "$work/nginx/rootfs/etc/nginx/mime.types"
 mkdir -p "$work/nginx/rootfs/var/lib/nginx" "$work/nginx/rootfs/var/log/nginx" "$work/nginx/rootfs/run"
-printf 'root:x:0:0:root:/:/sbin/nologin\nwww-data:x:33:33:www-data:/:/sbin/nologin\n' >"$work/nginx/rootfs/etc/passwd"
-printf 'root:x:0:\nwww-data:x:33:\n' >"$work/nginx/rootfs/etc/group"
+printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >"$work/nginx/rootfs/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' >"$work/nginx/rootfs/etc/group"
 image nginx "$work/nginx"
 
 unpack "$work/redis" redis-server redis-tools
@@ -59,10 +59,13 @@ program "$work/redis" /usr/bin/redis-server
 program "$work/redis" /usr/bin/redis-cli
 image redis "$work/redis"
 
-unpack "$work/toolbox" busybox-static
-install -D "$work/toolbox/all/bin/busybox" "$work/toolbox/rootfs/bin/busybox"
-for applet in $("$work/toolbox/rootfs/bin/busybox" --list); do
-    [ "$applet" = busybox ] || ln -s busybox "$work/toolbox/rootfs/bin/$applet"
+# The static busybox can't look names up: glibc loads parts for that at run time.
+unpack "$work/toolbox" busybox
+busybox=$(cd "$work/toolbox/all" && find . -path '*bin/busybox' -type f | sed 's/^\.//')
+program "$work/toolbox" "$busybox"
+mkdir -p "$work/toolbox/rootfs/bin"
+for applet in $("$work/toolbox/all$busybox" --list); do
+    [ "/bin/$applet" = "$busybox" ] || ln -s "$busybox" "$work/toolbox/rootfs/bin/$applet"
 done
 mkdir -p "$work/toolbox/rootfs/tmp" "$work/toolbox/rootfs/etc"
 printf 'root:x:0:0:root:/:/bin/sh\n' >"$work/toolbox/rootfs/etc/passwd"

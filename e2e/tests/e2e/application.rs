@@ -73,7 +73,7 @@ pub(crate) fn serves(cluster: &Cluster) -> Result<()> {
     // By name, from a pod.
     run_toolbox(cluster, "visitor", "n1")?;
     eventually("the Service's name", SOON, || {
-        contains(&cluster.exec("visitor", "wget -qO- -T 5 http://front.guestbook/")?, "the guestbook")
+        contains(&cluster.exec("visitor", "timeout 5 wget -qO- http://front.guestbook/")?, "the guestbook")
     })?;
     // By NodePort, on each node, whether a pod runs there or not.
     for node in ["n1", "n2"] {

@@ -73,6 +73,16 @@ fn tests() -> Vec<(String, &'static str, fn(&Cluster) -> Result<()>)> {
     all
 }
 
+/// What a test that failed left must not fail the next one.
+fn tidy(cluster: &Cluster) {
+    let kinds = "deployments,statefulsets,daemonsets,jobs,pods,configmaps,secrets,csr";
+    let _ = cluster.kubectl(&["delete", kinds, "--all", "-n", "default", "--now", "--timeout=60s"]);
+    let services = ["delete", "services", "-n", "default", "--field-selector=metadata.name!=kubernetes"];
+    let _ = cluster.kubectl(&services);
+    let _ = cluster.kubectl(&["delete", "crd", "--all", "--timeout=30s"]);
+    let _ = cluster.kubectl(&["uncordon", "n1", "n2"]);
+}
+
 fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -101,7 +111,7 @@ fn main() {
         if let Some(cluster) = cluster {
             for (name, kubectl, test) in tests.iter().filter(|(name, ..)| chosen(name)) {
                 let cluster = cluster.with_kubectl(kubectl);
-                run(name, &mut || test(&cluster));
+                run(name, &mut || test(&cluster).inspect_err(|_| tidy(&cluster)));
             }
         }
     }

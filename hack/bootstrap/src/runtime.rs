@@ -144,6 +144,11 @@ fn import(config: &Config) -> Result<()> {
     for archive in &archives {
         ctr(config, &["images", "import", &archive.display().to_string()])?;
     }
+    // Nobody could pull them again: a kubelet short of disk must not remove them.
+    let mine = format!("name~=^{}/", config.options.image_repository.replace('.', "\\."));
+    for image in ctr(config, &["images", "list", "--quiet", &mine])?.lines() {
+        ctr(config, &["images", "label", image, "io.cri-containerd.pinned=pinned"])?;
+    }
     println!("    {} images imported", archives.len());
     Ok(())
 }

@@ -22,7 +22,18 @@ pub(crate) fn exec_and_cp(cluster: &Cluster) -> Result<()> {
     )?;
     // A terminal, whose size and end the program inside sees.
     let terminal = cluster.kubectl_command();
-    let command = shell_words(&terminal, &["exec", "-it", "box", "--", "sh", "-c", "tty; for try in 1 2 3 4 5; do stty size 2>/dev/null && break; sleep 1; done"]);
+    let command = shell_words(
+        &terminal,
+        &[
+            "exec",
+            "-it",
+            "box",
+            "--",
+            "sh",
+            "-c",
+            "tty; for try in 1 2 3 4 5; do stty size 2>/dev/null && break; sleep 1; done",
+        ],
+    );
     let mut script = std::process::Command::new("script");
     script.args(["-qec", &format!("stty rows 33 cols 77; {command}"), "/dev/null"]);
     script.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
