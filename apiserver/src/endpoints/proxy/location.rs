@@ -80,7 +80,9 @@ async fn kubelet(
     let (host, port) = kubelet_address(backends, local, node_name).await?;
     let (namespace, name) = (&info.namespace, &info.name);
     let path = match connect {
-        Connect::PodLog => format!("/containerLogs/{namespace}/{name}/{container}{}", log_parameters(query, name)?),
+        Connect::PodLog => {
+            format!("/containerLogs/{namespace}/{name}/{container}{}", log_parameters(query, name)?)
+        }
         Connect::PodExec => format!("/exec/{namespace}/{name}/{container}{}", stream_parameters(query)),
         Connect::PodAttach => format!("/attach/{namespace}/{name}/{container}{}", stream_parameters(query)),
         _ => {
