@@ -1,6 +1,7 @@
 //! The API as a client sees it, over a real etcd.
 
 mod common;
+mod faults;
 
 use common::Server;
 use http::Method;

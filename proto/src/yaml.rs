@@ -18,10 +18,10 @@ const ALIAS_BUDGET: usize = 400_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The text isn't YAML.
-    #[error("error converting YAML to JSON: yaml: {0}")]
+    #[error("yaml: {0}")]
     Syntax(String),
     /// The text is YAML that has no form in JSON.
-    #[error("error converting YAML to JSON: {0}")]
+    #[error("{0}")]
     Value(String),
 }
 

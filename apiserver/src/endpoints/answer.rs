@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response as HttpResponse, StatusCode};
+use indexmap::IndexSet;
 use proto::schema::{self, Type};
 use proto::status::Status;
 use proto::{json, protobuf, yaml};
@@ -26,16 +27,14 @@ pub fn text(code: StatusCode, body: impl Into<Bytes>) -> Response {
     bytes(code, "text/plain; charset=utf-8", Body::Full(body.into()))
 }
 
-/// A failure.
-pub fn status(status: &Status) -> Response {
+/// A failure, in the form that [`Output::of_failure`] found.
+pub fn status(status: &Status, form: Output) -> Response {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut body = serde_json::to_vec(status).unwrap_or_default();
-    body.push(b'\n');
-    let mut response = bytes(code, "application/json", body);
+    let value = serde_json::to_value(status).unwrap_or_default();
+    let mut response = meta_object(code, form, "Status", &value);
     if let Some(seconds) = status.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
-    warn(&mut response, &status.warnings);
     response
 }
 
@@ -75,19 +74,23 @@ pub fn meta_object(code: StatusCode, output: Output, kind: &str, value: &Value) 
     object(code, output, value, schema::lookup("meta.k8s.io", "v1", kind))
 }
 
-/// Adds warnings before those that an answer has.
-pub fn warn_first(response: &mut Response, warnings: &[String]) {
-    let later: Vec<HeaderValue> = response.headers().get_all(WARNING).iter().cloned().collect();
-    response.headers_mut().remove(WARNING);
-    warn(response, warnings);
-    for value in later {
-        response.headers_mut().append(WARNING, value);
-    }
-}
+/// Characters of warnings that one answer carries before they are cut, and that each keeps then (upstream's limits).
+const MAX_WARNINGS: usize = 4096;
+const CUT_WARNING: usize = 256;
 
-/// Adds warnings to an answer.
-pub fn warn(response: &mut Response, warnings: &[String]) {
+/// Adds warnings to an answer: all of them, or the beginnings of the first if they are too long together.
+pub fn warn(response: &mut Response, warnings: &IndexSet<String>) {
+    let length = |warning: &String| warning.chars().count();
+    let cut = warnings.iter().map(length).sum::<usize>() > MAX_WARNINGS;
+    let mut written = 0;
     for warning in warnings {
+        let end = warning.char_indices().nth(CUT_WARNING).map_or(warning.len(), |(at, _)| at);
+        let warning = if cut { &warning[..end] } else { warning.as_str() };
+        if cut && written >= MAX_WARNINGS {
+            break;
+        }
+        written += warning.chars().count();
+        let warning = warning.strip_prefix("yaml: unmarshal errors:\n  ").unwrap_or(warning);
         let clean: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let quoted = clean.replace('\\', "\\\\").replace('"', "\\\"");
         // Header values are bytes: text beyond ASCII goes as UTF-8, as upstream sends it.
@@ -161,7 +164,12 @@ mod tests {
     #[test]
     fn warnings_are_quoted() {
         let mut response = text(StatusCode::OK, "");
-        warn(&mut response, &["unknown field \"spec.foo\"".to_owned()]);
+        warn(&mut response, &IndexSet::from(["unknown field \"spec.foo\"".to_owned()]));
         assert_eq!(response.headers()[WARNING], "299 - \"unknown field \\\"spec.foo\\\"\"");
+        // Too many are cut, then left out.
+        let mut response = text(StatusCode::OK, "");
+        warn(&mut response, &(0..1000).map(|i| format!("{i:0500}")).collect());
+        let told: Vec<_> = response.headers().get_all(WARNING).iter().map(|w| w.len()).collect();
+        assert_eq!(told, [CUT_WARNING + 8; MAX_WARNINGS / CUT_WARNING]);
     }
 }

@@ -1,11 +1,10 @@
 //! deletecollection.
 
 use futures::stream::{self, StreamExt};
-use http::StatusCode;
 use proto::status::Status;
 
+use super::Target;
 use super::options::ListOptions;
-use super::{Target, answer};
 use crate::engine::ListQuery;
 use crate::server::Response;
 
@@ -36,10 +35,9 @@ impl Target {
                 async move { engine.delete(store_ref, &ctx, options_ref, true).await }
             })
             .buffer_unordered(WORKERS);
-        let mut warnings = Vec::new();
         while let Some(done) = deletions.next().await {
             match done {
-                Ok(deletion) => warnings.extend(deletion.warnings),
+                Ok(deletion) => self.warnings.extend(deletion.warnings),
                 // Somebody else was quicker.
                 Err(status) if status.is_not_found() => {}
                 Err(status) => return Err(status),
@@ -47,10 +45,6 @@ impl Target {
         }
         drop(deletions);
         let gzip = self.gzip();
-        let mut response = self.render(&store)?.list(listed, gzip)?;
-        *response.status_mut() = StatusCode::OK;
-        warnings.dedup();
-        answer::warn(&mut response, &warnings);
-        Ok(response)
+        self.render(&store)?.list(listed, gzip)
     }
 }

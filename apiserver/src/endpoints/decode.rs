@@ -59,11 +59,40 @@ pub fn object(
             summary(bytes)
         ))
     };
+    object_or(format, bytes, expected, strictness, &unrecognized)
+}
+
+/// DeleteOptions: their kind may be of any group that serves it.
+pub fn delete_options(format: Format, bytes: &[u8]) -> Result<Value, Status> {
+    let head = match format {
+        Format::Protobuf => protobuf::unwrap(bytes).ok().map(|u| (u.api_version, u.kind)),
+        _ => json::type_meta(bytes).ok(),
+    };
+    let (api_version, kind) = head.unwrap_or_default();
+    let api_version = if api_version.is_empty() { "meta.k8s.io/v1".to_owned() } else { api_version };
+    if !kind.is_empty() && kind != "DeleteOptions" {
+        return Err(Status::bad_request(format!(
+            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )));
+    }
+    let ty = proto::schema::lookup("meta.k8s.io", "v1", "DeleteOptions");
+    let expected = Expected { api_version: &api_version, kind: "DeleteOptions", ty };
+    let bare = |error: &dyn std::fmt::Display| Status::bad_request(error.to_string());
+    Ok(object_or(format, bytes, expected, Strictness::Ignore, &bare)?.value)
+}
+
+fn object_or(
+    format: Format,
+    bytes: &[u8],
+    expected: Expected<'_>,
+    strictness: Strictness,
+    unrecognized: &dyn Fn(&dyn std::fmt::Display) -> Status,
+) -> Result<Decoded, Status> {
     let mut strict = Vec::new();
     let value = match format {
         Format::Protobuf => {
             let unknown = protobuf::unwrap(bytes).map_err(|e| unrecognized(&e))?;
-            check_type(&unknown.api_version, &unknown.kind, expected)?;
+            check_type(&unknown.api_version, &unknown.kind, expected).map_err(Status::bad_request)?;
             let ty = expected.ty.ok_or_else(|| unrecognized(&"no protobuf form"))?;
             protobuf::decode(unknown.raw, ty).map_err(|e| cannot(expected, &e))?
         }
@@ -79,7 +108,7 @@ pub fn object(
             let head = json::type_meta(text).map_err(|e| {
                 unrecognized(&format_args!("couldn't get version/kind; json parse error: {e}"))
             })?;
-            check_type(&head.0, &head.1, expected)?;
+            check_type(&head.0, &head.1, expected).map_err(Status::bad_request)?;
             let decoded = match expected.ty {
                 Some(ty) => json::decode(text, ty),
                 None => json::decode_any(text),
@@ -121,13 +150,17 @@ pub fn endpoint_object(
     let api_version = endpoint.api_version();
     let expected = Expected { api_version: &api_version, kind: &endpoint.kind, ty: schema_of(endpoint) };
     let mut decoded = object(format, bytes, expected, Strictness::Warn)?;
-    complete(endpoint, &mut decoded, strictness)?;
+    decoded.warnings = complete(endpoint, &mut decoded, strictness)?;
     Ok(decoded)
 }
 
-/// Prunes what the endpoint's schema does not have, applies the strictness, and defaults. The warnings hold everything strict decoding
-/// has against the object.
-pub fn complete(endpoint: &Endpoint, decoded: &mut Decoded, strictness: Strictness) -> Result<(), Status> {
+/// Prunes what the endpoint's schema does not have, applies the strictness, and defaults: the texts to warn of. Before, the
+/// warnings hold everything strict decoding has against the object.
+pub fn complete(
+    endpoint: &Endpoint,
+    decoded: &mut Decoded,
+    strictness: Strictness,
+) -> Result<Vec<String>, Status> {
     if endpoint.custom
         && let Some(ty) = &endpoint.schema
     {
@@ -146,7 +179,7 @@ pub fn complete(endpoint: &Endpoint, decoded: &mut Decoded, strictness: Strictne
         _ => {}
     }
     codec::default(endpoint, &mut decoded.value);
-    Ok(())
+    Ok(std::mem::take(&mut decoded.warnings))
 }
 
 fn cannot(expected: Expected<'_>, error: &dyn std::fmt::Display) -> Status {
@@ -155,21 +188,45 @@ fn cannot(expected: Expected<'_>, error: &dyn std::fmt::Display) -> Status {
     Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"))
 }
 
-fn check_type(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), Status> {
-    if !api_version.is_empty() && api_version != expected.api_version {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            expected.api_version
-        )));
+/// Whether the type that a body names is the expected one; or upstream's words for what it is instead.
+pub fn check_type(api_version: &str, kind: &str, expected: Expected<'_>) -> Result<(), String> {
+    let api_version = if api_version.is_empty() { expected.api_version } else { api_version };
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    if (api_version, kind) == (expected.api_version, expected.kind) {
+        return Ok(());
     }
-    if !kind.is_empty() && kind != expected.kind {
-        let version = expected.api_version.rsplit('/').next().unwrap_or_default();
-        return Err(Status::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {}: converting ({version}.{kind}) to ({version}.{}): unknown conversion",
-            expected.kind, expected.kind
-        )));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let cannot = |why: &dyn std::fmt::Display| {
+        let wanted = expected.kind;
+        Err(format!("{kind} in version \"{version}\" cannot be handled as a {wanted}: {why}"))
+    };
+    let known = proto::schema::lookup(group, version, kind).is_some();
+    if !known && expected.ty.is_some() {
+        return cannot(&format_args!(
+            "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        ));
     }
-    Ok(())
+    let wanted_group = expected.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    if kind != expected.kind || internal_package(group) != internal_package(wanted_group) {
+        return cannot(&format_args!(
+            "converting ({version}.{kind}) to ({}.{}): unknown conversion",
+            internal_package(wanted_group),
+            expected.kind
+        ));
+    }
+    Err(format!(
+        "the API version in the data ({api_version}) does not match the expected API version ({})",
+        expected.api_version
+    ))
+}
+
+/// The Go package of a group's internal types, which upstream's messages name.
+pub fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        group => group.split('.').next().unwrap_or(group),
+    }
 }
 
 /// The beginning of a body, for people.

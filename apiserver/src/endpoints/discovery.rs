@@ -103,40 +103,42 @@ fn api_version(group: &str, version: &str) -> String {
 
 impl Discovery {
     /// Answers a path that is not about a resource.
-    pub fn answer(&self, registry: &Registry, passed: &Passed) -> Result<Response, Status> {
+    pub fn answer(&self, registry: &Registry, passed: &Passed) -> Result<Option<Response>, Status> {
         let path = passed.info.path.trim_matches('/');
         let parts: Vec<&str> = if path.is_empty() { Vec::new() } else { path.split('/').collect() };
         let groups = groups(registry);
         let find = |name: &str| groups.iter().find(|g| g.name == name);
         let headers = passed.request.headers();
         let value = match parts.as_slice() {
-            [] => paths(&groups),
+            [] | ["index.html"] => paths(&groups),
             ["api"] | ["apis"] => {
                 let core = parts == ["api"];
                 if let Some(version) = aggregated(headers) {
-                    return Ok(aggregated_list(&groups, core, version, headers));
+                    return Ok(Some(aggregated_list(&groups, core, version, headers)));
                 }
                 if core { self.versions() } else { group_list(&groups) }
             }
             ["api", version] => resources(find("").ok_or_else(Status::unknown_path)?, version)?,
             ["apis", name] if !name.is_empty() => {
-                let mut group = group(find(name).ok_or_else(Status::unknown_path)?);
+                let Some(found) = find(name) else { return Ok(None) };
+                let mut group = group(found);
                 group["kind"] = "APIGroup".into();
                 group["apiVersion"] = "v1".into();
                 group
             }
             ["apis", name, version] if !name.is_empty() => {
-                resources(find(name).ok_or_else(Status::unknown_path)?, version)?
+                let Some(found) = find(name) else { return Ok(None) };
+                resources(found, version)?
             }
-            _ => return Err(Status::unknown_path()),
+            _ => return Ok(None),
         };
-        let output = Output::negotiate(headers, &passed.query, false)?;
+        let output = Output::negotiate(headers, &passed.query, false, false)?;
         let mut response = match (output.format, value.get("kind").and_then(Value::as_str)) {
             (Format::Protobuf, Some(kind)) => answer::meta_object(StatusCode::OK, output, kind, &value),
             _ => answer::object(StatusCode::OK, output, &value, None),
         };
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-        Ok(response)
+        Ok(Some(response))
     }
 
     fn versions(&self) -> Value {

@@ -17,19 +17,23 @@ mod tracking;
 mod watching;
 mod write;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use component_base::health::Health;
-use http::{Method, StatusCode};
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Method, StatusCode};
+use indexmap::IndexSet;
 use jiff::Timestamp;
-use proto::schema;
-use proto::status::Status;
+use parking_lot::Mutex;
+use proto::status::{Status, reason};
+use proto::{content, schema};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::discovery::Discovery;
-use self::negotiate::Output;
+use self::negotiate::{Output, Transform};
 use self::render::{Include, Render};
 use crate::admission::{Operation, Review};
 use crate::auth::Authorizer;
@@ -38,9 +42,9 @@ use crate::engine::{Engine, Store};
 use crate::fairness::Fairness;
 use crate::openapi::OpenApi;
 use crate::registry::{Backing, Connect, Ctx, Handler, Local, Served, Verbs};
+use crate::server::Response;
 use crate::server::filters::Passed;
 use crate::server::request_info::RequestInfo;
-use crate::server::{Body, Response};
 
 /// Largest body of a request (upstream's limit).
 pub const MAX_BODY: usize = 3 << 20;
@@ -77,22 +81,41 @@ pub(crate) struct Target {
     pub(crate) served: Served,
     pub(crate) passed: Passed,
     pub(crate) output: Output,
+    pub(crate) warnings: Warnings,
+}
+
+/// Texts for Warning headers, each once, collected while a request is worked on: they go out with its failure too.
+#[derive(Clone, Default)]
+pub(crate) struct Warnings(Arc<Mutex<IndexSet<String>>>);
+
+impl Warnings {
+    pub(crate) fn extend(&self, texts: impl IntoIterator<Item = String>) {
+        self.0.lock().extend(texts);
+    }
+
+    fn tell(&self, response: &mut Response) {
+        answer::warn(response, &self.0.lock());
+    }
 }
 
 impl App {
     /// Answers a request.
     pub async fn answer(self: Arc<Self>, passed: Passed) -> Response {
+        let form = Output::of_failure(passed.request.headers());
         let done = if passed.info.is_resource { self.resource(passed).await } else { self.other(passed) };
-        done.unwrap_or_else(|status| answer::status(&status))
+        done.unwrap_or_else(|status| answer::status(&status, form))
     }
 
     fn other(&self, passed: Passed) -> Result<Response, Status> {
         let path = passed.info.path.as_str();
+        let get = passed.request.method() == Method::GET;
         if let Some(answer) = self.health.answer(path, passed.request.uri().query().unwrap_or_default()) {
             let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = answer::text(code, answer.body);
-            let nosniff = http::HeaderValue::from_static("nosniff");
-            response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+            // As upstream, which sends the header with the sum of the checks and with failures.
+            if !code.is_success() || path.matches('/').count() == 1 {
+                response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            }
             return Ok(response);
         }
         if let Some(fairness) = self.fairness.as_ref().filter(|_| path.starts_with("/debug/")) {
@@ -104,6 +127,7 @@ impl App {
                 let body = component_base::metrics::render();
                 Ok(answer::bytes(StatusCode::OK, component_base::metrics::CONTENT_TYPE, body))
             }
+            "/version" if !get => Err(not_allowed()),
             "/version" => {
                 let body = serde_json::to_vec_pretty(&component_base::version::info()).unwrap_or_default();
                 Ok(answer::bytes(StatusCode::OK, "application/json", body))
@@ -116,7 +140,11 @@ impl App {
                     (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
                 self.openapi.answer(&registry, openapi, query, headers).ok_or_else(missing)
             }
-            _ => self.discovery.answer(&self.engine.registry().load(), &passed),
+            _ => match self.discovery.answer(&self.engine.registry().load(), &passed)? {
+                Some(_) if !get && !matches!(path, "/" | "/index.html") => Err(not_allowed()),
+                Some(response) => Ok(response),
+                None => Ok(no_page()),
+            },
         }
     }
 
@@ -135,38 +163,70 @@ impl App {
         let served = registry.find(&info.api_version(), &info.resource).cloned();
         let served = served.filter(|s| !s.endpoint.verbs.is_empty() || !s.endpoint.subresources.is_empty());
         let Some(served) = served else {
-            return Err(missing());
+            let known = registry.endpoints().any(|e| e.group == *info.group);
+            return if known { Err(missing()) } else { Ok(no_page()) };
         };
         let endpoint = served.endpoint.clone();
         let is_namespace = endpoint.group.is_empty() && endpoint.resource == "namespaces";
         if !endpoint.namespaced && !info.namespace.is_empty() && !is_namespace {
             return Err(missing());
         }
-        if endpoint.namespaced && info.namespace.is_empty() && !matches!(info.verb.as_str(), "list" | "watch")
-        {
-            return Err(missing());
+        if endpoint.namespaced && info.namespace.is_empty() {
+            match info.verb.as_str() {
+                "list" | "watch" => {}
+                "create" | "deletecollection" if info.name.is_empty() => return Err(not_allowed()),
+                _ => return Err(missing()),
+            }
         }
-        let output = Output::negotiate(passed.request.headers(), &passed.query, endpoint.custom);
+        // Upstream routes HEAD to what is not an object alone.
+        if passed.request.method() == Method::HEAD && info.subresource != "proxy" {
+            return Err(not_allowed());
+        }
+        if !info.name.is_empty() && info.verb != "list" && info.verb != "watch" {
+            let wrong = content::is_path_segment_name(&info.name);
+            if !wrong.is_empty() {
+                let name = proto::field::quote(&info.name);
+                return Err(Status::bad_request(format!(
+                    "Name parameter invalid: {name}: {}",
+                    wrong.join(";")
+                )));
+            }
+        }
+        let form = Output::of_failure(passed.request.headers());
+        let streams = matches!(info.verb.as_str(), "list" | "watch");
+        let output = Output::negotiate(passed.request.headers(), &passed.query, endpoint.custom, streams);
         let output = output.or_else(|status| match info.subresource.as_str() {
             // What these answer with is not an object.
             "log" | "exec" | "attach" | "portforward" | "proxy" => Ok(Output::JSON),
             _ => Err(status),
         })?;
         let deprecated = endpoint.deprecated.clone();
-        let target = Target { app: self, served, passed, output };
-        let Some(text) = deprecated.map(|text| vec![text.into_owned()]) else { return target.route().await };
-        match target.route().await {
-            Ok(mut response) => {
-                answer::warn_first(&mut response, &text);
-                Ok(response)
-            }
-            Err(status) => Err(status.warning(text)),
-        }
+        let warnings = Warnings::default();
+        warnings.extend(deprecated.map(Cow::into_owned));
+        let target = Target { app: self, served, passed, output, warnings: warnings.clone() };
+        let mut response = target.route().await.unwrap_or_else(|mut status| {
+            warnings.extend(std::mem::take(&mut status.warnings));
+            answer::status(&status, form)
+        });
+        warnings.tell(&mut response);
+        Ok(response)
     }
 }
 
 fn missing() -> Status {
     Status::unknown_path()
+}
+
+fn not_allowed() -> Status {
+    let text = "the server does not allow this method on the requested resource";
+    Status::failure(405, reason::METHOD_NOT_ALLOWED, text).with_details(Default::default())
+}
+
+/// What upstream's mux answers where no API is.
+fn no_page() -> Response {
+    let mut response = answer::text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 impl Target {
@@ -179,7 +239,9 @@ impl Target {
         if !self.info().subresource.is_empty() {
             let Some(sub) = endpoint.subresource(&self.info().subresource) else { return Err(missing()) };
             return match &sub.handler {
-                Handler::Connect(connect) => self.connect(*connect).await,
+                // A proxy passes every method on.
+                Handler::Connect(connect) if sub.name == "proxy" => self.connect(*connect).await,
+                Handler::Connect(connect) => self.check(sub.verbs)?.connect(*connect).await,
                 Handler::Create(create) => self.check(sub.verbs)?.post_to(*create, sub.kind.as_ref()).await,
                 Handler::Object(hooks) => self.check(sub.verbs)?.object_subresource(hooks).await,
                 Handler::Scale(scale) => self.check(sub.verbs)?.scale(scale).await,
@@ -255,7 +317,7 @@ impl Target {
             "get" => Verbs::GET,
             "list" => Verbs::LIST,
             "watch" => Verbs::WATCH,
-            "create" => Verbs::CREATE,
+            "create" if !named || !self.info().subresource.is_empty() => Verbs::CREATE,
             "update" if named => Verbs::UPDATE,
             "patch" if named => Verbs::PATCH,
             "delete" => Verbs::DELETE,
@@ -263,12 +325,7 @@ impl Target {
             _ => Verbs::NONE,
         };
         if verb.is_empty() || !verbs.contains(verb) {
-            return Err(Status::failure(
-                405,
-                proto::status::reason::METHOD_NOT_ALLOWED,
-                "the server does not allow this method on the requested resource",
-            )
-            .with_details(Default::default()));
+            return Err(not_allowed());
         }
         Ok(self)
     }
@@ -290,7 +347,10 @@ impl Target {
             store: store.clone(),
             endpoint,
             version,
-            include: Include::parse(self.passed.query.get("includeObject"))?,
+            include: match self.output.transform {
+                Transform::Table(_) => Include::parse(self.passed.query.get("includeObject"))?,
+                _ => Include::Metadata,
+            },
             now: Timestamp::now(),
         })
     }
@@ -319,12 +379,4 @@ impl Target {
             .and_then(|v| v.to_str().ok())
             .is_some_and(|v| v.split(',').any(|e| e.trim().starts_with("gzip")))
     }
-}
-
-/// What HEAD answers: as GET, without the body.
-pub(crate) fn without_body(method: &Method, mut response: Response) -> Response {
-    if method == Method::HEAD {
-        *response.body_mut() = Body::empty();
-    }
-    response
 }

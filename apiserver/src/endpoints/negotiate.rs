@@ -2,13 +2,16 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
-use proto::status::Status;
+use proto::status::{Status, reason};
 
 use crate::server::query::Query;
 
 /// Media types in upstream's order.
 pub const MEDIA_TYPES: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What watches are sent as.
+pub const STREAMS: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What custom resources have.
 pub const CUSTOM_MEDIA_TYPES: [&str; 2] = ["application/json", "application/yaml"];
 
@@ -45,8 +48,8 @@ pub enum Transform {
     None,
     /// A Table, of meta.k8s.io in this version.
     Table(&'static str),
-    /// PartialObjectMetadata or a list of it.
-    Metadata(&'static str),
+    /// PartialObjectMetadata or a list of it; and whether the list was asked for.
+    Metadata(&'static str, bool),
 }
 
 /// The form of an answer.
@@ -64,19 +67,37 @@ impl Output {
     /// Plain JSON.
     pub const JSON: Output = Output { format: Format::Json, pretty: false, transform: Transform::None };
 
-    /// What the request accepts of what the endpoint has; `custom` endpoints have no protobuf.
-    pub fn negotiate(headers: &HeaderMap, query: &Query, custom: bool) -> Result<Self, Status> {
+    /// The form of a failure: what the request accepts without any transformation, or JSON.
+    pub fn of_failure(headers: &HeaderMap) -> Self {
+        let plain = |clause: &Clause<'_>| {
+            let format =
+                MEDIA_TYPES.iter().find(|media| clause.takes(media)).and_then(|media| Format::of(media))?;
+            (clause.transform(format)? == Transform::None).then_some(format)
+        };
+        let format = parse_accept(accepted(headers)).iter().find_map(plain).unwrap_or(Format::Json);
+        Output { format, ..Output::JSON }
+    }
+
+    /// What the request accepts of what the endpoint has; `custom` endpoints have no protobuf. `streams`: whether the
+    /// endpoint has watches too.
+    pub fn negotiate(
+        headers: &HeaderMap,
+        query: &Query,
+        custom: bool,
+        streams: bool,
+    ) -> Result<Self, Status> {
+        if !custom {
+            route(accepted(headers), streams)?;
+        }
         let supported: &[&'static str] = if custom { &CUSTOM_MEDIA_TYPES } else { &MEDIA_TYPES };
         let pretty = is_pretty(headers, query);
-        let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let accept = accepted(headers);
         if accept.is_empty() {
             return Ok(Output { pretty, ..Output::JSON });
         }
         for clause in parse_accept(accept) {
             for media in supported {
-                let (kind, subkind) = media.split_once('/').unwrap_or((media, ""));
-                let same = clause.kind == kind && (clause.subkind == subkind || clause.subkind == "*");
-                if !same && !(clause.kind == "*" && clause.subkind == "*") {
+                if !clause.takes(media) {
                     continue;
                 }
                 let Some(format) = Format::of(media) else { continue };
@@ -89,6 +110,27 @@ impl Output {
     }
 }
 
+fn accepted(headers: &HeaderMap) -> &str {
+    headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default()
+}
+
+/// What upstream's router demands of built-in kinds before anything is negotiated: one of their media types by its full name.
+fn route(accept: &str, streams: bool) -> Result<(), Status> {
+    let named = |clause: &str| {
+        let media = clause.split(';').next().unwrap_or_default().trim();
+        media == "*/*" || MEDIA_TYPES.contains(&media)
+    };
+    if accept.is_empty() || accept.split(',').any(named) {
+        return Ok(());
+    }
+    let mut available = MEDIA_TYPES.to_vec();
+    if streams {
+        available.extend(STREAMS);
+    }
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {}", available.join(", "));
+    Err(Status::failure(406, reason::NOT_ACCEPTABLE, text).with_details(Default::default()))
+}
+
 /// One clause of an Accept header.
 struct Clause<'a> {
     kind: &'a str,
@@ -98,6 +140,12 @@ struct Clause<'a> {
 }
 
 impl Clause<'_> {
+    fn takes(&self, media: &str) -> bool {
+        let (kind, subkind) = media.split_once('/').unwrap_or((media, ""));
+        let same = self.kind == kind && (self.subkind == subkind || self.subkind == "*");
+        same || self.kind == "*" && self.subkind == "*"
+    }
+
     fn get(&self, name: &str) -> &str {
         self.parameters.iter().find(|(k, _)| *k == name).map_or("", |(_, v)| v)
     }
@@ -119,7 +167,8 @@ impl Clause<'_> {
         };
         match kind {
             "Table" if format != Format::Protobuf => Some(Transform::Table(version)),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Transform::Metadata(version)),
+            "PartialObjectMetadata" => Some(Transform::Metadata(version, false)),
+            "PartialObjectMetadataList" => Some(Transform::Metadata(version, true)),
             _ => None,
         }
     }
@@ -173,7 +222,7 @@ mod tests {
     fn accept(value: &str) -> Result<Output, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, value.parse().expect("header"));
-        Output::negotiate(&headers, &Query::default(), false)
+        Output::negotiate(&headers, &Query::default(), false, true)
     }
 
     #[test]
@@ -186,13 +235,17 @@ mod tests {
         assert_eq!(protobuf.format, Format::Protobuf);
         let metadata =
             accept("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
-        assert_eq!(metadata.expect("ok").transform, Transform::Metadata("v1"));
+        assert_eq!(metadata.expect("ok").transform, Transform::Metadata("v1", true));
         assert_eq!(accept("*/*").expect("ok").format, Format::Json);
         assert_eq!(
             accept("application/yaml;q=0.9, application/json;q=0.1").expect("ok").format,
             Format::Yaml
         );
-        assert_eq!(accept("text/html").expect_err("refused").code, 406);
+        assert_eq!(
+            accept("text/html").expect_err("refused").message,
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        );
+        assert_eq!(accept("application/*").expect_err("refused").code, 406);
         assert_eq!(accept("application/json;as=Nonsense;v=v1;g=meta.k8s.io").expect_err("refused").code, 406);
     }
 }

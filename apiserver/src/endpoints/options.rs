@@ -6,7 +6,7 @@ use proto::{fields, labels};
 use serde_json::{Value, json};
 
 use crate::cache::entry::Selection;
-use crate::engine::{At, meta};
+use crate::engine::{At, meta, token};
 use crate::registry::{Endpoint, Storage};
 use crate::server::query::Query;
 
@@ -43,13 +43,19 @@ impl ListOptions {
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
         }
-        let number = |name| -> Result<Option<i64>, Status> {
-            query.non_empty(name).map(str::parse).transpose().map_err(|_| {
-                let value = proto::field::quote(query.get(name).unwrap_or_default());
-                Status::bad_request(format!("strconv.ParseInt: parsing {value}: invalid syntax"))
-            })
-        };
-        let revision = if text.is_empty() { None } else { Some(meta::parse_revision(text)?) };
+        let number =
+            |name| -> Result<Option<i64>, Status> { query.non_empty(name).map(parse_integer).transpose() };
+        let revision = (!text.is_empty()).then(|| meta::parse_revision(text)).transpose().map_err(|e| {
+            // Upstream's watch and list answer differently.
+            if watch {
+                Status::failure(500, "", e.of_option())
+            } else {
+                Status::bad_request(format!("invalid resource version: {}", e.of_option()))
+            }
+        })?;
+        if !watch && !continue_token.is_empty() {
+            token::decode("", &continue_token)?;
+        }
         if !continue_token.is_empty() && revision.is_some_and(|r| r != 0) {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
@@ -80,6 +86,16 @@ impl ListOptions {
     }
 }
 
+/// A number in a query, with Go's errors.
+pub fn parse_integer(text: &str) -> Result<i64, Status> {
+    text.parse().map_err(|error: std::num::ParseIntError| {
+        use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+        let range = matches!(error.kind(), PosOverflow | NegOverflow);
+        let why = if range { "value out of range" } else { "invalid syntax" };
+        Status::bad_request(format!("strconv.ParseInt: parsing {}: {why}", proto::field::quote(text)))
+    })
+}
+
 fn check(revision: &str, matching: &str, continued: bool, initial: Option<bool>, watch: bool) -> Errors {
     let mut errors = Errors::new();
     let path = Path::new("resourceVersionMatch");
@@ -87,6 +103,10 @@ fn check(revision: &str, matching: &str, continued: bool, initial: Option<bool>,
     if watch {
         if initial.is_some() && matching != "NotOlderThan" {
             forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        // A watch of the old kind from the start is one with initial events to upstream, and checked as such.
+        if continued && matching.is_empty() && initial.is_none() && matches!(revision, "" | "0") {
+            forbid("resourceVersionMatch is forbidden when continue is provided");
         }
         if !matching.is_empty() {
             if initial.is_none() {
@@ -178,7 +198,7 @@ pub struct WriteOptions {
 impl WriteOptions {
     /// Reads and checks options of this kind. `apply`: of a server-side apply.
     pub fn parse(query: &Query, kind: &str, apply: bool) -> Result<Self, Status> {
-        let dry_run: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
+        let dry_run: Vec<&str> = query.all("dryRun").collect();
         let manager = query.get("fieldManager").unwrap_or_default();
         let validation = query.get("fieldValidation").unwrap_or_default();
         let force = query.flag("force");
@@ -259,6 +279,22 @@ mod tests {
             "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
         );
         assert!(message("sendInitialEvents=true", true).contains("requires setting resourceVersionMatch"));
-        assert_eq!(list("resourceVersion=x", false).expect_err("refused").code, 422);
+        let invalid =
+            "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax";
+        assert_eq!(message("resourceVersion=x", false), format!("invalid resource version: {invalid}"));
+        assert_eq!(message("resourceVersion=x", true), invalid);
+        assert_eq!(list("resourceVersion=x", true).expect_err("refused").code, 500);
+        assert_eq!(
+            message("limit=99999999999999999999", false),
+            "strconv.ParseInt: parsing \"99999999999999999999\": value out of range"
+        );
+        assert_eq!(
+            message("continue=x&resourceVersion=5", false),
+            "invalid continue token: continue key is not valid: illegal base64 data at input byte 0"
+        );
+        assert!(
+            message("continue=x", true)
+                .contains("resourceVersionMatch is forbidden when continue is provided")
+        );
     }
 }

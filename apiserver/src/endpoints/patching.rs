@@ -1,23 +1,25 @@
 //! patch: a change described by what is to be different.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
+use proto::field::{Error, Path};
 use proto::json;
 use proto::schema::Type;
-use proto::status::Status;
+use proto::status::{Status, reason};
 use proto::yaml;
 use serde_json::Value;
 
-use super::Target;
 use super::decode::{self, Decoded, Expected};
 use super::options::{Strictness, WriteOptions};
 use super::tracking::Tracker;
 use super::write::{check_name, dedup_owners};
+use super::{Target, Warnings};
 use crate::audit;
-use crate::engine::{Updating, undecodable};
+use crate::engine::{Updating, meta, undecodable};
 use crate::patch;
 use crate::registry::{Endpoint, Hooks};
 use crate::server::Response;
@@ -45,12 +47,15 @@ const KINDS: [(&str, Kind); 4] = [
 
 impl Kind {
     /// The kind of a body, of those that this endpoint takes.
-    pub(super) fn of(content_type: &str, taken: impl Fn(Kind) -> bool) -> Result<Self, Status> {
+    pub(super) fn of(content_type: &str, custom: bool, taken: impl Fn(Kind) -> bool) -> Result<Self, Status> {
         let media = content_type.split(';').next().unwrap_or_default().trim();
         let served: Vec<_> = KINDS.into_iter().filter(|(_, kind)| taken(*kind)).collect();
         let known = served.iter().find(|(name, _)| *name == media).map(|(_, kind)| *kind);
-        known.ok_or_else(|| {
-            Status::unsupported_media_type(&served.iter().map(|(name, _)| *name).collect::<Vec<_>>())
+        known.ok_or_else(|| match custom {
+            true => Status::unsupported_media_type(&served.iter().map(|(name, _)| *name).collect::<Vec<_>>()),
+            // Upstream's router says this for built-in kinds, before anything that knows of patches.
+            false => Status::failure(415, reason::UNSUPPORTED_MEDIA_TYPE, "415: Unsupported Media Type")
+                .with_details(Default::default()),
         })
     }
 
@@ -77,7 +82,8 @@ impl Target {
     /// The kind of the request's patch.
     pub(super) fn patch_kind(&self, taken: impl Fn(Kind) -> bool) -> Result<Kind, Status> {
         let header = self.passed.request.headers().get(CONTENT_TYPE);
-        Kind::of(header.and_then(|v| v.to_str().ok()).unwrap_or_default(), taken)
+        let custom = self.served.endpoint.custom;
+        Kind::of(header.and_then(|v| v.to_str().ok()).unwrap_or_default(), custom, taken)
     }
 
     pub(super) async fn patch(mut self, hooks: Option<&Hooks>) -> Result<Response, Status> {
@@ -109,7 +115,7 @@ impl Target {
             strictness: options.strictness,
             force: options.force.unwrap_or(false),
             tracker,
-            warnings: Arc::default(),
+            warnings: self.warnings.clone(),
         };
         let how = Updating {
             hooks,
@@ -121,13 +127,8 @@ impl Target {
         let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
             Box::pin(std::future::ready(patch.transform(&old)))
         };
-        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await;
-        let warnings = std::mem::take(&mut *patch.warnings.lock());
-        let changed = match changed {
-            Ok(changed) => changed,
-            Err(status) => return Err(status.warning(warnings)),
-        };
-        self.changed(&store, changed, warnings)
+        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
+        self.changed(&store, changed)
     }
 }
 
@@ -143,7 +144,7 @@ struct Patch {
     strictness: Strictness,
     force: bool,
     tracker: Tracker,
-    warnings: Arc<parking_lot::Mutex<Vec<String>>>,
+    warnings: Warnings,
 }
 
 impl Patch {
@@ -162,50 +163,81 @@ impl Patch {
                 None => current.clone(),
             };
             let (patched, strict) = self.kind.apply(&printed, &self.bytes, ty)?;
-            self.decode(&patched, strict, ty)?
+            let decoded = self.decode(&patched, strict, ty).map_err(|e| self.refuse(&patched, &e))?;
+            if self.strictness == Strictness::Strict && !decoded.warnings.is_empty() && !self.endpoint.custom
+            {
+                let text = format!("strict decoding error: {}", decoded.warnings.join(", "));
+                return Err(self.refuse(&patched, &text));
+            }
+            decoded
         };
-        decode::complete(&self.endpoint, &mut decoded, self.strictness)?;
-        check_name(&decoded.value, &self.name, &self.namespace)?;
-        decoded.warnings.extend(dedup_owners(&mut decoded.value));
+        self.warnings.extend(decode::complete(&self.endpoint, &mut decoded, self.strictness)?);
+        meta::match_namespace(&mut decoded.value, &self.namespace)?;
+        check_name(&decoded.value, &self.name)?;
+        self.warnings.extend(dedup_owners(&mut decoded.value));
         if self.kind != Kind::Apply {
             self.tracker.update(&current, &mut decoded.value);
         }
-        *self.warnings.lock() = decoded.warnings;
         self.codec.to_hub(self.version, decoded.value).map_err(undecodable)
     }
 
     fn applied(&self, current: &Value, ty: Option<&Type>) -> Result<Decoded, Status> {
-        let (config, mut strict) = yaml::to_value(&self.bytes)
-            .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
-        if !config.is_object() {
-            return Err(Status::bad_request("error decoding YAML: an object is expected"));
+        let (config, strict) = yaml::to_value(&self.bytes).map_err(|e| {
+            Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}"))
+        })?;
+        let kind = match &config {
+            Value::Object(_) => None,
+            Value::Null => return Err(Status::bad_request("invalid object type: /, Kind=")),
+            Value::Array(_) => Some("array"),
+            Value::String(_) => Some("string"),
+            Value::Bool(_) => Some("bool"),
+            Value::Number(_) => Some("number"),
+        };
+        if let Some(kind) = kind {
+            return Err(Status::bad_request(format!(
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            )));
         }
-        if let Some(ty) = ty {
-            match json::canonical(&config, ty) {
-                Ok(decoded) => strict.extend(decoded.strict),
-                // What does not fit the schema at all is told by the merge, in its own words.
-                Err(error) => tracing::debug!(%error, "an applied configuration"),
-            }
-        }
+        // Fields that the schema does not have are told by the merge, in its own words.
         if self.strictness == Strictness::Strict && !strict.is_empty() {
-            return Err(Status::bad_request(format!("strict decoding error: {}", strict.join(", "))));
+            return Err(Status::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: {}",
+                strict.join(", ")
+            )));
         }
         let merged = self.tracker.apply(current, &config, self.force)?;
-        self.decode(&merged, Vec::new(), ty)
+        self.decode(&merged, strict, ty).map_err(|e| Status::failure(422, reason::INVALID, e))
     }
 
-    fn decode(&self, patched: &Value, mut strict: Vec<String>, ty: Option<&Type>) -> Result<Decoded, Status> {
+    /// A patched tree as an object of the endpoint; or what is wrong with it.
+    fn decode(&self, patched: &Value, mut strict: Vec<String>, ty: Option<&Type>) -> Result<Decoded, String> {
         let api_version = self.endpoint.api_version();
-        let expected = Expected { api_version: &api_version, kind: &self.endpoint.kind, ty: None };
+        let expected = Expected { api_version: &api_version, kind: &self.endpoint.kind, ty };
+        let text = |name| patched.get(name).and_then(Value::as_str).unwrap_or_default();
+        // A strategic merge works on the typed object, whose type no patch changes.
+        if self.kind != Kind::Strategic {
+            decode::check_type(text("apiVersion"), text("kind"), expected)?;
+        }
         let value = match ty {
             Some(ty) => {
-                let decoded = json::canonical(patched, ty)
-                    .map_err(|e| Status::failure(422, proto::status::reason::INVALID, e.to_string()))?;
+                let decoded = json::canonical(patched, ty).map_err(|e| e.to_string())?;
                 strict.extend(decoded.strict);
                 decoded.value
             }
             None => patched.clone(),
         };
-        decode::finish(value, strict, expected, Strictness::Warn)
+        decode::finish(value, strict, expected, Strictness::Warn).map_err(|status| status.message)
+    }
+
+    /// Refuses a patch for what it makes of the object, which upstream shows: the patched text, or the strategic patch itself.
+    fn refuse(&self, patched: &Value, why: &str) -> Status {
+        let shown = match (self.kind, serde_json::from_slice::<Value>(&self.bytes)) {
+            (Kind::Strategic, Ok(asked)) => patch::go_text(&asked),
+            _ => {
+                let sorted: BTreeMap<_, _> = patched.as_object().into_iter().flatten().collect();
+                serde_json::to_string(&sorted).unwrap_or_default()
+            }
+        };
+        Status::invalid("", "", "", &[Error::invalid(&Path::new("patch"), shown, why)])
     }
 }

@@ -7,7 +7,7 @@ use proto::status::Status;
 use serde_json::{Value, json};
 
 use super::options::ListOptions;
-use super::{Target, answer, missing, without_body};
+use super::{Target, answer, missing};
 use crate::engine::{At, ListQuery, meta};
 use crate::registry::Ctx;
 use crate::server::Response;
@@ -19,11 +19,12 @@ impl Target {
         let at = match self.passed.query.get("resourceVersion").unwrap_or_default() {
             "" => At::Latest,
             "0" => At::Any,
-            text => At::NotOlderThan(meta::parse_revision(text)?),
+            text => At::NotOlderThan(
+                meta::parse_revision(text).map_err(|e| Status::failure(500, "", e.of_option()))?,
+            ),
         };
         let entry = store.get(self.namespace(), &self.info().name, at).await?;
-        let response = self.render(&store)?.entry(StatusCode::OK, &entry)?;
-        Ok(without_body(self.passed.request.method(), response))
+        self.render(&store)?.entry(StatusCode::OK, &entry)
     }
 
     pub(super) async fn list(self) -> Result<Response, Status> {
@@ -38,8 +39,7 @@ impl Target {
             selection: options.selection,
         };
         let listed = store.list(&query).await?;
-        let response = self.render(&store)?.list(listed, self.gzip())?;
-        Ok(without_body(self.passed.request.method(), response))
+        self.render(&store)?.list(listed, self.gzip())
     }
 
     /// Objects that are computed, not stored.

@@ -9,13 +9,13 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use jiff::Timestamp;
 use proto::schema::{self, Type};
-use proto::status::Status;
+use proto::status::{Status, reason};
 use proto::{json, protobuf};
 use serde_json::{Value, json};
 
-use super::answer;
 use super::negotiate::{Format, Output, Transform};
 use super::table;
+use super::{answer, decode};
 use crate::cache::entry::Entry;
 use crate::engine::{Listed, Store, undecodable};
 use crate::registry::Endpoint;
@@ -46,7 +46,7 @@ impl Include {
             "None" => Ok(Include::None),
             "Object" => Ok(Include::Object),
             other => Err(Status::bad_request(format!(
-                "unrecognized includeObject value: {}",
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
                 proto::field::quote(other)
             ))),
         }
@@ -71,6 +71,26 @@ pub struct Render {
 }
 
 impl Render {
+    /// Refuses to show a list as an object's metadata, and the other way round.
+    fn fits(&self, list: bool) -> Result<(), Status> {
+        let Transform::Metadata(_, asked) = self.output.transform else { return Ok(()) };
+        if asked == list {
+            return Ok(());
+        }
+        let package = decode::internal_package(&self.endpoint.group);
+        let (wanted, is, kind) = match list {
+            true => ("PartialObjectMetadata", "a list", &self.endpoint.list_kind),
+            false => ("PartialObjectMetadataList", "not a list", &self.endpoint.kind),
+        };
+        let ty = match (self.endpoint.custom, list) {
+            (true, true) => "unstructured.UnstructuredList".to_owned(),
+            (true, false) => "unstructured.Unstructured".to_owned(),
+            (false, _) => format!("{package}.{kind}"),
+        };
+        let text = format!("you requested {wanted}, but the requested object is {is} (*{ty})");
+        Err(Status::failure(406, reason::NOT_ACCEPTABLE, text))
+    }
+
     fn media(&self) -> Media {
         if self.output.format == Format::Protobuf { Media::Protobuf } else { Media::Json }
     }
@@ -84,6 +104,7 @@ impl Render {
 
     /// An answer with one object.
     pub fn entry(&self, code: StatusCode, entry: &Entry) -> Result<Response, Status> {
+        self.fits(false)?;
         if self.output.transform != Transform::None {
             return self.tree(code, self.tree_of(entry)?);
         }
@@ -98,10 +119,11 @@ impl Render {
 
     /// An answer with one object, from its tree in the wanted version.
     pub fn tree(&self, code: StatusCode, value: Value) -> Result<Response, Status> {
+        self.fits(false)?;
         let output = self.output;
         Ok(match output.transform {
             Transform::None => answer::object(code, output, &value, schema_of(&self.endpoint)),
-            Transform::Metadata(version) => {
+            Transform::Metadata(version, _) => {
                 let partial = metadata_only(&value, version);
                 answer::object(code, output, &partial, partial_type())
             }
@@ -134,7 +156,7 @@ impl Render {
                     Media::Protobuf => bytes,
                 })
             }
-            Transform::Metadata(version) => {
+            Transform::Metadata(version, _) => {
                 let partial = metadata_only(&self.tree_of(entry)?, version);
                 Ok(encode(&partial, partial_type(), media))
             }
@@ -147,6 +169,7 @@ impl Render {
 
     /// An answer with a list.
     pub fn list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
+        self.fits(true)?;
         let output = self.output;
         if output.format == Format::Protobuf {
             return self.protobuf_list(listed, gzip);
@@ -194,7 +217,7 @@ impl Render {
                 );
                 (head.into_bytes(), b"]}\n".to_vec())
             }
-            Transform::Metadata(version) => {
+            Transform::Metadata(version, _) => {
                 let head = text("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"));
                 (head.into_bytes(), b"]}\n".to_vec())
             }
@@ -245,7 +268,7 @@ impl Render {
             raw.extend_from_slice(item);
         }
         let (api_version, kind) = match self.output.transform {
-            Transform::Metadata(version) => {
+            Transform::Metadata(version, _) => {
                 (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned())
             }
             _ => (self.endpoint.api_version(), self.endpoint.list_kind.to_string()),
@@ -270,7 +293,7 @@ impl Render {
     pub fn event_tree(&self, value: Value, heading: bool) -> Result<Bytes, Status> {
         let (value, ty) = match self.output.transform {
             Transform::None => (value, schema_of(&self.endpoint)),
-            Transform::Metadata(version) => (metadata_only(&value, version), partial_type()),
+            Transform::Metadata(version, _) => (metadata_only(&value, version), partial_type()),
             Transform::Table(version) => {
                 let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
                 let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));

@@ -103,16 +103,14 @@ impl Target {
                 (None, None) => Err(missing()),
             };
             let made = wished.and_then(|wished| {
-                super::write::check_name(&wished, &name, "")?;
+                super::write::check_name(&wished, &name)?;
                 let mut new = Value::clone(&old);
                 write(scale, &mut new, &wished).map(|()| new)
             });
             Box::pin(std::future::ready(made))
         };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
-        let mut response =
-            answer::object(StatusCode::OK, self.output, &read(scale, &changed.object), Some(ty));
-        answer::warn(&mut response, &changed.warnings);
-        Ok(response)
+        self.warnings.extend(changed.warnings);
+        Ok(answer::object(StatusCode::OK, self.output, &read(scale, &changed.object), Some(ty)))
     }
 }

@@ -34,7 +34,8 @@ impl Target {
         let bytes = decode::read(self.take_body()).await?;
         let expected = Expected { api_version: &api_version, kind: name, ty };
         let decoded = decode::object(format, &bytes, expected, options.strictness)?;
-        let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        let mut object = decoded.value;
+        self.warnings.extend(decoded.warnings);
         audit::current(|record| record.request_object(&object));
         if let Some(ty) = ty {
             schema::default(&mut object, ty);
@@ -70,11 +71,9 @@ impl Target {
         let chain = self.app.engine.admission();
         chain.mutate(&mut review).await?;
         chain.validate(&mut review).await?;
-        warnings.append(&mut review.warnings);
+        self.warnings.extend(review.warnings);
         let result = create(&ctx, review.object).await?;
-        let mut response = self.any(StatusCode::CREATED, &result);
-        answer::warn(&mut response, &warnings);
-        Ok(response)
+        Ok(self.any(StatusCode::CREATED, &result))
     }
 
     /// An answer with an object of whatever kind it says it is.

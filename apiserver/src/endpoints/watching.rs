@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use proto::fields::Requirement;
 use proto::protobuf;
 use proto::status::Status;
 use rand::RngExt;
@@ -12,10 +13,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::negotiate::Format;
+use super::negotiate::{Format, STREAMS};
 use super::options::ListOptions;
 use super::render::Render;
 use super::{Target, answer};
+use crate::cache::entry::Selection;
 use crate::cache::row::Change;
 use crate::cache::watcher::{Ended, Item, Watcher};
 use crate::engine::{At, WatchQuery};
@@ -23,6 +25,8 @@ use crate::server::{Body, Response};
 
 /// How often a watch that asked for bookmarks gets one (upstream's frequency).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// A watch that lasts longer than this gets a bookmark so long before its end.
+const BEFORE_END: Duration = Duration::from_secs(2);
 /// Events that are ready at once are sent in pieces of up to this size.
 const PIECE: usize = 64 << 10;
 /// Marks the bookmark after the objects there were.
@@ -34,17 +38,19 @@ impl Target {
         let options =
             ListOptions::parse(&self.passed.query, &self.served.endpoint, &store.codec.storage, true)?;
         let from_start = options.revision.is_none_or(|r| r == 0);
+        let selection = named(options.selection.clone(), &self.info().name)?;
         let query = WatchQuery {
             namespace: self.info().namespace.clone(),
-            selection: options.selection.clone(),
+            selection,
             after: options.revision.filter(|r| *r > 0),
-            at: match (options.initial, options.revision) {
-                (Some(true), None) => At::Latest,
-                (Some(true), Some(revision)) if revision > 0 => At::NotOlderThan(revision),
+            // A watch of the old kind from the start is one with initial events, as upstream defaults it.
+            at: match (options.initial.unwrap_or(from_start), options.revision) {
+                (true, None) => At::Latest,
+                (true, Some(revision)) if revision > 0 => At::NotOlderThan(revision),
                 _ => At::Any,
             },
             initial: options.initial.unwrap_or(from_start),
-            initial_end: options.initial == Some(true) && options.bookmarks,
+            initial_end: options.initial.unwrap_or(from_start) && options.bookmarks,
         };
         let seconds = options.timeout.map(Duration::from_secs).unwrap_or_else(|| {
             let least = self.app.min_watch;
@@ -52,10 +58,14 @@ impl Target {
         });
         let render = self.render(&store)?;
         let format = self.output.format;
+        if format == Format::Yaml {
+            let streams: &[&str] = if self.served.endpoint.custom { &STREAMS[..1] } else { &STREAMS };
+            return Err(Status::not_acceptable(streams));
+        }
         let opened = match store.watch(query).await {
             Ok(watcher) => Ok(watcher),
-            // A history that is gone is told as upstream tells it: by an event.
-            Err(status) if status.code == 410 => Err(status),
+            // A history that is gone, or not there yet, is told as upstream tells it: by an event.
+            Err(status) if matches!(status.code, 410 | 504) => Err(status),
             Err(status) => return Err(status),
         };
         let deadline = Instant::now() + seconds;
@@ -64,8 +74,10 @@ impl Target {
             watcher: opened,
             deadline,
             bookmarks: options.bookmarks,
-            next_bookmark: (Instant::now() + BOOKMARK_EVERY)
-                .min(deadline - Duration::from_secs(2).min(seconds)),
+            next_bookmark: match seconds.checked_sub(BEFORE_END) {
+                Some(wait) if !wait.is_zero() => Instant::now() + wait.min(BOOKMARK_EVERY),
+                _ => Instant::now() + BOOKMARK_EVERY,
+            },
             heading: true,
             ended: false,
             stopping: self.app.stopping.clone(),
@@ -80,6 +92,20 @@ impl Target {
         };
         Ok(answer::bytes(StatusCode::OK, content_type, Body::Stream(Box::pin(stream))))
     }
+}
+
+/// Narrows a selection to the object that the path names.
+fn named(mut selection: Selection, name: &str) -> Result<Selection, Status> {
+    if name.is_empty() {
+        return Ok(selection);
+    }
+    if selection.fields.is_empty() {
+        let field = "metadata.name".to_owned();
+        selection.fields.requirements.push(Requirement { field, equal: true, value: name.to_owned() });
+    } else if selection.fields.requires_exact_match("metadata.name") != Some(name) {
+        return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+    }
+    Ok(selection)
 }
 
 /// One watch under way.

@@ -1,16 +1,16 @@
 //! create, update and delete.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http::StatusCode;
-use proto::schema;
 use proto::status::Status;
 use serde_json::{Value, json};
 
-use super::decode::{self, Expected};
+use super::decode;
 use super::negotiate;
-use super::options::{Strictness, WriteOptions};
+use super::options::{Strictness, WriteOptions, parse_integer};
 use super::tracking::Tracker;
 use super::{Target, answer, missing};
 use crate::audit;
@@ -26,26 +26,20 @@ impl Target {
         let endpoint = self.served.endpoint.clone();
         let options = WriteOptions::parse(&self.passed.query, "CreateOptions", false)?;
         let decoded = self.body(&endpoint, options.strictness).await?;
-        let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        let mut object = decoded.value;
+        self.warnings.extend(decoded.warnings);
         audit::current(|record| record.request_object(&object));
         meta::match_namespace(&mut object, self.namespace())?;
-        if !self.info().name.is_empty() {
-            return Err(missing());
-        }
-        warnings.extend(dedup_owners(&mut object));
+        self.warnings.extend(dedup_owners(&mut object));
+        meta::wipe(&mut object);
         let render = self.render(&store)?;
         let tracker = self.tracker(&options.manager, &store, render.version, &store.codec.storage.hooks);
         tracker.update(&Value::Null, &mut object);
         let hub = store.codec.to_hub(render.version, object).map_err(undecodable)?;
         let ctx = self.ctx("create", options.object);
-        let created = match self.app.engine.create(&store, &ctx, hub, true).await {
-            Ok(created) => created,
-            Err(status) => return Err(status.warning(warnings)),
-        };
-        let mut response = render.hub(StatusCode::CREATED, Arc::unwrap_or_clone(created.object))?;
-        warnings.extend(created.warnings);
-        answer::warn(&mut response, &warnings);
-        Ok(response)
+        let created = self.app.engine.create(&store, &ctx, hub, true).await?;
+        self.warnings.extend(created.warnings);
+        render.hub(StatusCode::CREATED, Arc::unwrap_or_clone(created.object))
     }
 
     /// PUT; through a subresource's hooks, or the row's own.
@@ -54,11 +48,12 @@ impl Target {
         let endpoint = self.served.endpoint.clone();
         let options = WriteOptions::parse(&self.passed.query, "UpdateOptions", false)?;
         let decoded = self.body(&endpoint, options.strictness).await?;
-        let (mut object, mut warnings) = (decoded.value, decoded.warnings);
+        let mut object = decoded.value;
+        self.warnings.extend(decoded.warnings);
         audit::current(|record| record.request_object(&object));
-        check_name(&object, &self.info().name, self.namespace())?;
         meta::match_namespace(&mut object, self.namespace())?;
-        warnings.extend(dedup_owners(&mut object));
+        check_name(&object, &self.info().name)?;
+        self.warnings.extend(dedup_owners(&mut object));
         let version = self.render(&store)?.version;
         let hooks = hooks.unwrap_or(&store.codec.storage.hooks);
         let tracker = self.tracker(&options.manager, &store, version, hooks);
@@ -78,11 +73,8 @@ impl Target {
             };
             Box::pin(std::future::ready(made()))
         };
-        let changed = match self.app.engine.update(&store, &ctx, &how, &mut transform).await {
-            Ok(changed) => changed,
-            Err(status) => return Err(status.warning(warnings)),
-        };
-        self.changed(&store, changed, warnings)
+        let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
+        self.changed(&store, changed)
     }
 
     fn tracker(&self, manager: &str, store: &Arc<Store>, version: usize, hooks: &Hooks) -> Tracker {
@@ -91,17 +83,10 @@ impl Target {
     }
 
     /// The answer to a change.
-    pub(super) fn changed(
-        &self,
-        store: &Arc<Store>,
-        changed: Changed,
-        mut warnings: Vec<String>,
-    ) -> Result<Response, Status> {
+    pub(super) fn changed(&self, store: &Arc<Store>, changed: Changed) -> Result<Response, Status> {
         let code = if changed.created { StatusCode::CREATED } else { StatusCode::OK };
-        let mut response = self.render(store)?.hub(code, Arc::unwrap_or_clone(changed.object))?;
-        warnings.extend(changed.warnings);
-        answer::warn(&mut response, &warnings);
-        Ok(response)
+        self.warnings.extend(changed.warnings);
+        self.render(store)?.hub(code, Arc::unwrap_or_clone(changed.object))
     }
 
     /// status and the like.
@@ -119,50 +104,32 @@ impl Target {
         let options = self.delete_options().await?;
         let ctx = self.ctx("delete", options.clone());
         let deletion = self.app.engine.delete(&store, &ctx, &options, true).await?;
-        let warnings = deletion.warnings.clone();
-        let mut response = if deletion.as_status {
+        self.warnings.extend(deletion.warnings.clone());
+        if deletion.as_status {
             let mut status = deletion.status(&ctx.endpoint.group, &ctx.endpoint.resource);
             status.code = 0;
             let value = serde_json::to_value(&status).map_err(|_| Status::internal(RACE))?;
-            answer::meta_object(StatusCode::OK, self.output, "Status", &value)
+            Ok(answer::meta_object(StatusCode::OK, self.output, "Status", &value))
         } else {
             let cascading = options.get("orphanDependents").and_then(Value::as_bool) == Some(false);
             let code = if !deletion.gone && cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
-            self.render(&store)?.hub(code, Arc::unwrap_or_clone(deletion.object))?
-        };
-        answer::warn(&mut response, &warnings);
-        Ok(response)
+            self.render(&store)?.hub(code, Arc::unwrap_or_clone(deletion.object))
+        }
     }
 
     /// DeleteOptions from the body, or else from the query.
     pub(super) async fn delete_options(&mut self) -> Result<Value, Status> {
         let format = negotiate::input(self.passed.request.headers(), false)?;
         let bytes = decode::read(self.take_body()).await?;
-        let ty = schema::lookup("meta.k8s.io", "v1", "DeleteOptions");
         if !bytes.is_empty() {
-            // The kind may be of any group that serves it.
-            let api_version = match proto::json::type_meta(&bytes) {
-                Ok((version, _)) if !version.is_empty() => version,
-                _ => match proto::protobuf::unwrap(&bytes) {
-                    Ok(unknown) => unknown.api_version,
-                    Err(_) => "meta.k8s.io/v1".to_owned(),
-                },
-            };
-            let expected = Expected { api_version: &api_version, kind: "DeleteOptions", ty };
-            let options = decode::object(format, &bytes, expected, Strictness::Ignore)?.value;
+            let options = decode::delete_options(format, &bytes)?;
             audit::current(|record| record.request_object(&options));
             return Ok(options);
         }
         let query = &self.passed.query;
         let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
         if let Some(text) = query.non_empty("gracePeriodSeconds") {
-            let seconds: i64 = text.parse().map_err(|_| {
-                Status::bad_request(format!(
-                    "strconv.ParseInt: parsing {}: invalid syntax",
-                    proto::field::quote(text)
-                ))
-            })?;
-            options["gracePeriodSeconds"] = seconds.into();
+            options["gracePeriodSeconds"] = parse_integer(text)?.into();
         }
         if let Some(orphan) = query.flag("orphanDependents") {
             options["orphanDependents"] = orphan.into();
@@ -170,7 +137,7 @@ impl Target {
         if let Some(policy) = query.non_empty("propagationPolicy") {
             options["propagationPolicy"] = policy.into();
         }
-        let dry_run: Vec<&str> = query.all("dryRun").filter(|v| !v.is_empty()).collect();
+        let dry_run: Vec<&str> = query.all("dryRun").collect();
         if !dry_run.is_empty() {
             options["dryRun"] = json!(dry_run);
         }
@@ -198,9 +165,9 @@ impl Target {
 
 type BodyOf = Option<hyper::body::Incoming>;
 
-/// The names in the body must be those in the path.
-pub(super) fn check_name(object: &Value, name: &str, namespace: &str) -> Result<(), Status> {
-    let (own_name, own_namespace) = (meta::text(object, "name"), meta::text(object, "namespace"));
+/// The name in the body must be that in the path.
+pub(super) fn check_name(object: &Value, name: &str) -> Result<(), Status> {
+    let own_name = meta::text(object, "name");
     if own_name.is_empty() {
         return Err(Status::bad_request(format!(
             "the name of the object ({name} based on URL) was undeterminable: name must be provided"
@@ -211,27 +178,24 @@ pub(super) fn check_name(object: &Value, name: &str, namespace: &str) -> Result<
             "the name of the object ({own_name}) does not match the name on the URL ({name})"
         )));
     }
-    if !namespace.is_empty() && !own_namespace.is_empty() && own_namespace != namespace {
-        return Err(Status::bad_request(format!(
-            "the namespace of the object ({own_namespace}) does not match the namespace on the request ({namespace})"
-        )));
-    }
     Ok(())
 }
 
 /// Takes out repeated owner references: the warning about it.
 pub(super) fn dedup_owners(object: &mut Value) -> Option<String> {
     let references = object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
-    let before = references.len();
-    let mut seen: Vec<Value> = Vec::with_capacity(before);
-    references.retain(|r| {
-        let new = !seen.contains(r);
-        if new {
-            seen.push(r.clone());
+    let (mut seen, mut repeated) = (HashSet::new(), Vec::new());
+    references.retain(|reference| {
+        let new = seen.insert(reference.to_string());
+        if !new {
+            repeated.push(reference.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned());
         }
         new
     });
-    (references.len() < before).then(|| {
-        "metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests".to_owned()
+    (!repeated.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            repeated.join(", ")
+        )
     })
 }

@@ -58,22 +58,37 @@ pub fn is_deleting(object: &Value) -> bool {
 
 /// The revision in `metadata.resourceVersion`, 0 if there is none.
 pub fn revision(object: &Value) -> Result<i64, Status> {
-    parse_revision(text(object, "resourceVersion"))
+    // Upstream's answer to this mistake has no reason.
+    parse_revision(text(object, "resourceVersion")).map_err(|e| Status::failure(500, "", e.to_string()))
 }
 
 /// Parses a resource version; empty is 0.
-pub fn parse_revision(text: &str) -> Result<i64, Status> {
+pub fn parse_revision(text: &str) -> Result<i64, NotARevision> {
     if text.is_empty() {
         return Ok(0);
     }
     text.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(|| {
-        let error = Error::invalid(
-            &Path::new("resourceVersion"),
-            text,
-            format!("strconv.ParseUint: parsing {}: invalid syntax", proto::field::quote(text)),
-        );
-        Status::invalid("", "", "", &[error])
+        let range = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        NotARevision {
+            text: text.to_owned(),
+            why: if range { "value out of range" } else { "invalid syntax" },
+        }
     })
+}
+
+/// A resource version that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("strconv.ParseUint: parsing {}: {why}", proto::field::quote(text))]
+pub struct NotARevision {
+    text: String,
+    why: &'static str,
+}
+
+impl NotARevision {
+    /// The error as a field's, which is how options tell it.
+    pub fn of_option(&self) -> String {
+        format!("resourceVersion: Invalid value: {}: {self}", proto::field::quote(&self.text))
+    }
 }
 
 /// A time as metadata has it.
@@ -94,9 +109,14 @@ pub fn generate_name(prefix: &str) -> String {
 
 /// Fills in what only the server sets on a new object.
 pub fn fill(object: &mut Value, now: Timestamp) {
+    wipe(object);
     set(object, "creationTimestamp", time(now));
     set(object, "uid", uuid::Uuid::new_v4().to_string());
-    for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+}
+
+/// Drops what a client can't set on a new object.
+pub fn wipe(object: &mut Value) {
+    for name in ["creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         set(object, name, Value::Null);
     }
 }
@@ -161,6 +181,7 @@ pub fn validate_update(new: &Value, old: &Value) -> Errors {
     if old.has("deletionTimestamp") {
         let before = old.get("finalizers").strs();
         let view = new.get("finalizers");
+        let before: std::collections::HashSet<_> = before.into_iter().collect();
         let mut extra: Vec<_> = view.strs().into_iter().filter(|f| !before.contains(f)).collect();
         extra.sort_unstable();
         if !extra.is_empty() {

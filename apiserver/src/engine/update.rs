@@ -107,8 +107,8 @@ impl Engine {
         let old = Arc::new(entry.decode(&store.codec).map_err(undecodable)?);
         if let Some(uid) = how.uid.as_deref().filter(|uid| *uid != meta::text(&old, "uid")) {
             let why = format!(
-                "StorageError: invalid object, Code: 4, Key: /{}/{key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                store.codec.storage.prefix,
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                store.keys.full(key),
                 meta::text(&old, "uid")
             );
             return Err(Status::conflict(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name, why));
@@ -231,14 +231,13 @@ impl Engine {
             return Err(Status::not_found(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name));
         }
         let mut new = transform(Arc::new(Value::Null)).await?;
-        if how.uid.is_some() || !meta::text(&new, "uid").is_empty() && how.force_create {
+        let wanted = how.uid.as_deref().unwrap_or(meta::text(&new, "uid"));
+        if !wanted.is_empty() && (how.uid.is_some() || how.force_create) {
             // Whoever names a uid means an object that was there.
-            return Err(Status::conflict(
-                store.group(),
-                store.resource(),
-                &ctx.name,
-                "uid mismatch: the provided object specified uid, and no existing object was found",
-            ));
+            let why = format!(
+                "uid mismatch: the provided object specified uid {wanted}, and no existing object was found"
+            );
+            return Err(Status::conflict(store.group(), store.resource(), &ctx.name, why));
         }
         let mut seen = how.admit.then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
         if let Some(review) = &mut seen {

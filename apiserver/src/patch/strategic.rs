@@ -1,5 +1,7 @@
 //! Strategic merge patches: merge patches that merge lists by key where the schema says so, with directives.
 
+use std::collections::{HashMap, HashSet};
+
 use proto::json;
 use proto::schema::{Field, Flags, Shape, Type};
 use serde_json::{Map, Value};
@@ -243,14 +245,12 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, rule: &Rule<'_>, deletes:
     let server_order = original.clone();
     if !of_maps(&original, &patch)? {
         if deletes {
-            return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+            let gone: HashSet<String> = patch.iter().map(Value::to_string).collect();
+            return Ok(original.into_iter().filter(|item| !gone.contains(&item.to_string())).collect());
         }
-        let mut merged: Vec<Value> = Vec::new();
-        for item in original.into_iter().chain(patch.iter().cloned()) {
-            if !merged.contains(&item) {
-                merged.push(item);
-            }
-        }
+        let mut seen = HashSet::new();
+        let all = original.into_iter().chain(patch.iter().cloned());
+        let merged = all.filter(|item| seen.insert(item.to_string())).collect();
         return arrange(merged, &patch, &server_order, "");
     }
     if rule.key.is_empty() {
@@ -261,13 +261,21 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, rule: &Rule<'_>, deletes:
         return Err(Error::Internal(format!("cannot merge lists without merge key for {name}")));
     }
     let (mut merged, patch) = list_directives(original, patch, rule.key)?;
+    let mut places = HashMap::new();
+    for (i, item) in merged.iter().enumerate() {
+        if let Some(value) = item.get(rule.key) {
+            places.entry(value.to_string()).or_insert(i);
+        }
+    }
     for item in &patch {
-        let wanted = key_value(item, rule.key)?;
+        let wanted = key_value(item, rule.key)?.to_string();
         let Value::Object(item) = item.clone() else { continue };
-        let found = merged.iter_mut().find(|other| other.get(rule.key) == Some(wanted));
-        match found {
+        match places.get(&wanted).and_then(|i| merged.get_mut(*i)) {
             Some(Value::Object(other)) => *other = merge_map(std::mem::take(other), item, rule.below)?,
-            _ => merged.push(Value::Object(item)),
+            _ => {
+                places.insert(wanted, merged.len());
+                merged.push(Value::Object(item));
+            }
         }
     }
     arrange(merged, &patch, &server_order, rule.key)
@@ -300,13 +308,13 @@ fn list_directives(
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::new();
+    let mut gone = HashSet::new();
     let mut replace = false;
     for item in patch {
         match item.get(PATCH).map(text).as_deref() {
             None => plain.push(item),
             Some("delete") => {
-                let gone = key_value(&item, key)?;
-                original.retain(|other| other.get(key) != Some(gone));
+                gone.insert(key_value(&item, key)?.to_string());
             }
             Some("replace") => replace = true,
             Some("merge") => {
@@ -319,6 +327,9 @@ fn list_directives(
                 )));
             }
         }
+    }
+    if !gone.is_empty() {
+        original.retain(|other| !other.get(key).is_some_and(|value| gone.contains(&value.to_string())));
     }
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }

@@ -4,8 +4,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -14,16 +16,17 @@ use proto::{fields, labels};
 use rand::RngExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Response;
 use super::inflight::InFlight;
 use super::listener::Handler;
 use super::metrics::{DURATION, IN_FLIGHT, LONG_RUNNING, REQUESTS};
-use super::query::Query;
+use super::query::{Query, decode_path};
 use super::request_info::RequestInfo;
-use super::{Body, Response};
 use crate::audit::{self, Audit, Completion, Subject};
 use crate::auth::{
     Attributes, Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation,
 };
+use crate::endpoints::negotiate::Output;
 use crate::endpoints::{App, answer};
 use crate::fairness::{Digest, Fairness, Seat};
 
@@ -88,15 +91,23 @@ impl Handler for Filters {
             peer.leave.cancel();
         }
         let query = Query::parse(request.uri().query());
-        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+        let path = request.uri().path();
+        let info = RequestInfo::new(request.method(), path, &query);
         let mut response = match info {
+            _ if decode_path(path).is_none() => malformed(),
             Ok(info) => {
                 let measured = Measured::new(&info, &query, request.method());
                 let response = self.pass(info, query, peer, request, &id).await;
                 measured.finish(response.status().as_u16(), start);
                 if measured.long { response.map(|body| body.holding(measured)) } else { response }
             }
-            Err(error) => answer::status(&Status::bad_request(error.to_string())),
+            Err(error) => {
+                let path = proto::field::quote(path);
+                plain(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    format!("Internal Server Error: {path}: failed to create RequestInfo: {error}\n"),
+                )
+            }
         };
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, id);
@@ -114,17 +125,18 @@ impl Filters {
         request: http::Request<Incoming>,
         id: &HeaderValue,
     ) -> Response {
+        let form = Output::of_failure(request.headers());
         let long = is_long_running(&info, &query);
         let time = match self.time_of(&query) {
             _ if long => self.timeout,
             Ok(time) => time,
-            Err(status) => return answer::status(&status),
+            Err(status) => return answer::status(&status, form),
         };
         let user = match self.authenticate(&peer, &request).await {
             Ok(user) => user,
             Err(status) => {
                 self.audit_refusal(&info, &query, &peer, &request, id);
-                return answer::status(&status);
+                return refused(&status, form);
             }
         };
         let record = self.begin(&user, &info, &peer, &request, id);
@@ -132,7 +144,7 @@ impl Filters {
             return self.serve(info, query, user, peer, request, time, long).await;
         };
         if let Err(status) = record.received() {
-            return answer::status(&status);
+            return answer::status(&status, form);
         }
         let completion = Completion::new(record.clone(), long);
         let mut request = request;
@@ -164,13 +176,14 @@ impl Filters {
         time: Duration,
         long: bool,
     ) -> Response {
+        let form = Output::of_failure(request.headers());
         let user = match impersonation::impersonated(request.headers(), &user, &*self.authorizer).await {
             Ok(None) => user,
             Ok(Some(other)) => {
                 audit::current(|record| record.impersonated(&other));
                 Arc::new(other)
             }
-            Err(status) => return answer::status(&status),
+            Err(status) => return refused(&status, form),
         };
         let is_watch = info.verb == "watch";
         let place = match self.enter(&info, &query, &user, time, long && !is_watch).await {
@@ -178,7 +191,7 @@ impl Filters {
             Err(response) => return response,
         };
         if let Err(status) = self.authorize(&info, &query, user.clone()).await {
-            return marked(answer::status(&status), &place);
+            return marked(refused(&status, form), &place);
         }
         let watching = match &self.limits {
             Limits::Fair(fairness) if is_watch => Some(fairness.watching(&info, &query)),
@@ -191,10 +204,10 @@ impl Filters {
         } else {
             match tokio::time::timeout(time, answer).await {
                 Ok(response) => response,
-                Err(_) => answer::status(&Status::timeout(
-                    "request did not complete within the allotted timeout",
-                    0,
-                )),
+                Err(_) => {
+                    let late = Status::timeout("request did not complete within the allotted timeout", 0);
+                    answer::status(&late, form)
+                }
             }
         };
         // A watch has its place only until it is under way.
@@ -351,11 +364,30 @@ fn is_long_running(info: &RequestInfo, query: &Query) -> bool {
 }
 
 fn too_many(seconds: u64) -> Response {
-    let mut response = http::Response::new(Body::from("Too many requests, please try again later.\n"));
-    *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
-    let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    let mut response =
+        answer::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// What a request is answered that the filters turn away.
+fn refused(status: &Status, form: Output) -> Response {
+    let mut response = answer::status(status, form);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A text for what no handler is reached for.
+fn plain(code: StatusCode, text: String) -> Response {
+    let mut response = answer::text(code, text);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// What Go's server answers to a path that can't be decoded.
+fn malformed() -> Response {
+    let mut response = answer::text(StatusCode::BAD_REQUEST, "400 Bad Request");
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

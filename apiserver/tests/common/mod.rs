@@ -11,6 +11,7 @@ use component_base::daemon::Context;
 use component_base::tasks::Tasks;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -22,19 +23,20 @@ use tokio_rustls::TlsConnector;
 /// The server, its etcd and an administrator's client.
 pub struct Server {
     port: u16,
-    tls: TlsConnector,
     pub etcd: apiserver::storage::etcd::Etcd,
     tasks: Tasks,
     child: Child,
     directory: PathBuf,
 }
 
-fn tools() -> PathBuf {
+/// Where the programs that tests use are.
+pub fn tools() -> PathBuf {
     std::env::var_os("KEELSON_TOOLS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools"), PathBuf::from)
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port()
 }
 
@@ -99,7 +101,7 @@ impl Server {
         apiserver::run::run(Context { flags: Arc::new(flags), tasks: tasks.clone() }).await.expect("runs");
         let servers = apiserver::storage::etcd::Servers { urls: vec![client_url], ..Default::default() };
         let etcd = apiserver::storage::etcd::Etcd::connect(&servers).await.expect("a client of etcd");
-        let server = Server { port, tls: connector(), etcd, tasks, child, directory };
+        let server = Server { port, etcd, tasks, child, directory };
         let ready = async {
             while server.text(Method::GET, "/readyz", "").await.0 != StatusCode::OK {
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -144,12 +146,7 @@ impl Server {
 
     /// One request on a connection of its own.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, HeaderMap, String)> {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
-        let name = ServerName::try_from("localhost").ok()?;
-        let stream = self.tls.connect(name, stream).await.ok()?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
-        tokio::spawn(connection);
+        let mut sender = connect(self.port).await?;
         let response = sender.send_request(request).await.ok()?;
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
@@ -209,6 +206,16 @@ impl ServerCertVerifier for Trusting {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A connection to the server at a port.
+pub async fn connect(port: u16) -> Option<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let name = ServerName::try_from("localhost").ok()?;
+    let stream = connector().connect(name, stream).await.ok()?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    tokio::spawn(connection);
+    Some(sender)
 }
 
 fn connector() -> TlsConnector {

@@ -47,7 +47,7 @@ pub(super) const REQUESTS: Target = Target {
             headers.insert(ACCEPT, value.clone());
             headers.insert(CONTENT_TYPE, value);
             for custom in [false, true] {
-                let _ = Output::negotiate(&headers, &query, custom);
+                let _ = Output::negotiate(&headers, &query, custom, true);
                 let _ = negotiate::input(&headers, custom);
             }
         }

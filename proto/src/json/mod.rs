@@ -47,7 +47,7 @@ impl Decoded {
 pub fn print(value: &Value, ty: &Type) -> Value {
     let mut bytes = Vec::new();
     encode(value, ty, &mut bytes);
-    serde_json::from_slice(&bytes).unwrap_or_default()
+    decode_any(&bytes).map(|decoded| decoded.value).unwrap_or_default()
 }
 
 /// Makes a tree canonical that may have any shape, such as a patched one.

@@ -184,3 +184,11 @@ fn static_defaults_are_filled_in_structs_that_are_present() {
     );
     assert_eq!(value.get("status"), None);
 }
+
+#[test]
+fn what_decodes_prints_however_deep_it_is() {
+    let ty = crate::schema::lookup("apps", "v1", "ControllerRevision").expect("a type");
+    let deep = format!("{{\"data\":{}1{},\"revision\":1}}", "{\"a\":".repeat(200), "}".repeat(200));
+    let value = decode(deep.as_bytes(), ty).expect("decodes").value;
+    assert_eq!(canonical(&print(&value, ty), ty).expect("decodes").value, value);
+}

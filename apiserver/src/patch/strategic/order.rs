@@ -1,5 +1,7 @@
 //! The order of merged lists: what the patch orders, among what only the server has.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::{Error, Result, go_text};
@@ -25,21 +27,24 @@ pub(super) fn arrange(
     server_order: &[Value],
     key: &str,
 ) -> Result<Vec<Value>> {
-    let keys = |list: &[Value]| -> Result<Vec<Value>> {
-        list.iter().map(|item| key_value(item, key).cloned()).collect()
+    let places = |list: &[Value]| -> Result<HashMap<String, usize>> {
+        let mut places = HashMap::with_capacity(list.len());
+        for (i, item) in list.iter().enumerate() {
+            places.entry(key_value(item, key)?.to_string()).or_insert(i);
+        }
+        Ok(places)
     };
-    let (order, server_order) = (keys(order)?, keys(server_order)?);
-    let at = |list: &[Value], item: &Value| -> Option<usize> {
-        let wanted = key_value(item, key).ok()?;
-        list.iter().position(|other| other == wanted)
+    let (order, server_order) = (places(order)?, places(server_order)?);
+    let at = |places: &HashMap<String, usize>, item: &Value| -> Option<usize> {
+        places.get(&key_value(item, key).ok()?.to_string()).copied()
     };
     for item in &items {
         key_value(item, key)?;
     }
     let (mut ordered, mut others): (Vec<Value>, Vec<Value>) =
         items.into_iter().partition(|item| at(&order, item).is_some());
-    ordered.sort_by_key(|item| at(&order, item));
-    others.sort_by_key(|item| at(&server_order, item).unwrap_or(usize::MAX));
+    ordered.sort_by_cached_key(|item| at(&order, item));
+    others.sort_by_cached_key(|item| at(&server_order, item).unwrap_or(usize::MAX));
 
     let mut result = Vec::with_capacity(ordered.len() + others.len());
     let (mut ordered, mut others) = (ordered.into_iter().peekable(), others.into_iter().peekable());

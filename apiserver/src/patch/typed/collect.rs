@@ -1,5 +1,7 @@
 //! The set of all fields of a value.
 
+use std::collections::BTreeMap;
+
 use proto::schema::{List, Type};
 use serde_json::Value;
 
@@ -34,10 +36,14 @@ impl Walk {
 
     fn list(&mut self, items: &[Value], list: &List) {
         let elements: Vec<Option<Element>> = items.iter().map(|item| item_element(list, item).ok()).collect();
+        let mut counts: BTreeMap<&Element, usize> = BTreeMap::new();
+        for element in elements.iter().flatten() {
+            *counts.entry(element).or_default() += 1;
+        }
         for (item, element) in items.iter().zip(&elements) {
             let Some(element) = element else { continue };
             // Items with the same key have no fields of their own, only a common entry.
-            let unique = elements.iter().flatten().filter(|other| *other == element).count() == 1;
+            let unique = counts.get(element) == Some(&1);
             self.path.push(element.clone());
             if unique {
                 self.node(item, Node::Shape(&list.items));

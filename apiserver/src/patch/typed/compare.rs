@@ -1,5 +1,7 @@
 //! What differs between two values.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proto::schema::{List, Type};
 use serde_json::Value;
 
@@ -108,13 +110,13 @@ impl Walk {
         }
     }
 
-    fn list(&mut self, old: &[Value], new: &[Value], list: &List) {
+    fn list<'v>(&mut self, old: &'v [Value], new: &'v [Value], list: &List) {
         let (old, new) = (by_element(old, list), by_element(new, list));
-        let mut elements: Vec<&Element> = old.iter().chain(&new).map(|(element, _)| element).collect();
-        elements.sort();
-        elements.dedup();
+        let elements: BTreeSet<&Element> = old.keys().chain(new.keys()).collect();
         for element in elements {
-            let (old, new) = (of_element(&old, element), of_element(&new, element));
+            let of =
+                |items: &BTreeMap<Element, Vec<&'v Value>>| items.get(element).cloned().unwrap_or_default();
+            let (old, new) = (of(&old), of(&new));
             self.path.push(element.clone());
             let node = Node::Shape(&list.items);
             match (old.as_slice(), new.as_slice()) {
@@ -141,12 +143,15 @@ impl Walk {
     }
 }
 
-fn by_element<'a>(items: &'a [Value], list: &List) -> Vec<(Element, &'a Value)> {
-    items.iter().filter_map(|item| Some((item_element(list, item).ok()?, item))).collect()
-}
-
-fn of_element<'a>(list: &[(Element, &'a Value)], element: &Element) -> Vec<&'a Value> {
-    list.iter().filter(|(other, _)| other == element).map(|(_, item)| *item).collect()
+/// The items of a list by their elements, which a live list may have more than one of.
+fn by_element<'a>(items: &'a [Value], list: &List) -> BTreeMap<Element, Vec<&'a Value>> {
+    let mut by_element: BTreeMap<Element, Vec<&Value>> = BTreeMap::new();
+    for item in items {
+        if let Ok(element) = item_element(list, item) {
+            by_element.entry(element).or_default().push(item);
+        }
+    }
+    by_element
 }
 
 fn kind(value: &Value) -> u8 {

@@ -1,5 +1,7 @@
 //! Merging an applied configuration into a live object.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proto::schema::{List, Type};
 use serde_json::{Map, Value};
 
@@ -53,33 +55,34 @@ fn map(
 /// The items of a list with their elements. A live list may hold duplicates; those merge with nothing.
 struct Items<'a> {
     list: Vec<(Element, &'a Value)>,
+    /// The item of each element; nothing where there are several.
+    single: BTreeMap<Element, Option<&'a Value>>,
 }
 
 impl<'a> Items<'a> {
     fn of(items: &'a [Value], list_of: &List, duplicates: bool) -> Result<Self, String> {
         let mut list: Vec<(Element, &Value)> = Vec::with_capacity(items.len());
+        let mut single: BTreeMap<Element, Option<&Value>> = BTreeMap::new();
         for (index, item) in items.iter().enumerate() {
             let element =
                 item_element(list_of, item).map_err(|error| format!(": element {index}: {error}"))?;
-            if !duplicates && list.iter().any(|(other, _)| *other == element) {
-                return Err(format!(": duplicate entries for key {element}"));
+            match single.get_mut(&element) {
+                Some(_) if !duplicates => return Err(format!(": duplicate entries for key {element}")),
+                Some(several) => *several = None,
+                None => drop(single.insert(element.clone(), Some(item))),
             }
             list.push((element, item));
         }
-        Ok(Items { list })
+        Ok(Items { list, single })
     }
 
     fn has(&self, element: &Element) -> bool {
-        self.list.iter().any(|(other, _)| other == element)
+        self.single.contains_key(element)
     }
 
     /// The item of an element, if there is only one.
     fn only(&self, element: &Element) -> Option<&'a Value> {
-        let mut found = self.list.iter().filter(|(other, _)| other == element);
-        match (found.next(), found.next()) {
-            (Some((_, item)), None) => Some(item),
-            _ => None,
-        }
+        self.single.get(element).copied().flatten()
     }
 }
 
@@ -87,7 +90,7 @@ fn list(live: &[Value], applied: &[Value], list_of: &List) -> Result<Option<Valu
     let (live, applied) = (Items::of(live, list_of, true)?, Items::of(applied, list_of, false)?);
     let mut shared = applied.list.iter().map(|(element, _)| element).filter(|element| live.has(element));
     let mut next_shared = shared.next();
-    let mut taken: Vec<&Element> = Vec::new();
+    let mut taken: BTreeSet<&Element> = BTreeSet::new();
     let mut out = Vec::new();
     let mut put = |live: Option<&Value>, applied: Option<&Value>, element: &Element| -> Result<(), String> {
         let merged =
@@ -99,7 +102,7 @@ fn list(live: &[Value], applied: &[Value], list_of: &List) -> Result<Option<Valu
     while l < live.list.len() || r < applied.list.len() {
         if let (Some((left, _)), Some((right, item))) = (live.list.get(l), applied.list.get(r)) {
             if left == right {
-                taken.push(right);
+                taken.insert(right);
                 put(live.only(left), Some(item), right)?;
                 (l, r) = (l + 1, r + 1);
                 next_shared = shared.next();
@@ -117,12 +120,12 @@ fn list(live: &[Value], applied: &[Value], list_of: &List) -> Result<Option<Valu
                 l += 1;
                 continue;
             }
-            if taken.contains(&left) {
+            if taken.contains(left) {
                 l += 1;
             }
         }
         if let Some((right, item)) = applied.list.get(r) {
-            taken.push(right);
+            taken.insert(right);
             put(live.only(right), Some(item), right)?;
             r += 1;
             if next_shared == Some(right) {

@@ -1,5 +1,7 @@
 //! Checking that a configuration can be merged at all: types, known fields, no two items with one key.
 
+use std::collections::BTreeSet;
+
 use proto::schema::{List, Type};
 use serde_json::Value;
 
@@ -63,16 +65,15 @@ impl Walk {
     }
 
     fn list(&mut self, items: &[Value], list: &List) {
-        let mut seen: Vec<Element> = Vec::new();
+        let mut seen: BTreeSet<Element> = BTreeSet::new();
         for (index, item) in items.iter().enumerate() {
             let element = match associative(Some(list)) {
                 None => Element::Index(index as i64),
                 Some(list) => match item_element(list, item) {
                     Ok(element) => {
-                        if seen.contains(&element) {
+                        if !seen.insert(element.clone()) {
                             self.error(&format!("duplicate entries for key {element}"));
                         }
-                        seen.push(element.clone());
                         element
                     }
                     Err(error) => return self.error(&format!("element {index}: {error}")),
