@@ -1,5 +1,6 @@
 //! How data of the Kubernetes API appears in expressions.
 
 pub mod escape;
+pub mod rules;
 pub mod schema;
 pub mod types;

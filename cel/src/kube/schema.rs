@@ -1,6 +1,7 @@
 //! Structural schemas of custom resources, as far as expressions need them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
@@ -20,11 +21,11 @@ pub struct Schema {
     /// `x-kubernetes-embedded-resource`
     pub embedded: bool,
     /// `properties`; those of embedded resources have `apiVersion`, `kind` and `metadata`.
-    pub properties: Option<BTreeMap<String, Schema>>,
+    pub properties: Option<BTreeMap<String, Arc<Schema>>>,
     /// `additionalProperties`, if they have a schema.
-    pub additional: Option<Box<Schema>>,
+    pub additional: Option<Arc<Schema>>,
     /// `items`
-    pub items: Option<Box<Schema>>,
+    pub items: Option<Arc<Schema>>,
     /// `required`
     pub required: Vec<String>,
     /// Whether there is a `default`.
@@ -41,6 +42,8 @@ pub struct Schema {
     pub list_type: ListType,
     /// `x-kubernetes-list-map-keys`
     pub list_map_keys: Vec<String>,
+    /// Whether `apiVersion`, `kind` and `metadata` are not the schema's own.
+    pub added_meta: bool,
     /// Whether old and new values of the map's keys belong together: `x-kubernetes-map-type`.
     pub correlatable: bool,
 }
@@ -136,14 +139,12 @@ impl Schema {
             _ => Format::None,
         };
         let embedded = flag("x-kubernetes-embedded-resource");
-        let below = |json: &Json| Schema::new(json, false);
+        let below = |json: &Json| Arc::new(Schema::new(json, false));
         let mut properties =
             json.get("properties").and_then(Json::as_object).filter(|properties| !properties.is_empty()).map(
                 |properties| properties.iter().map(|(name, json)| (name.clone(), below(json))).collect(),
             );
-        if embedded || root {
-            with_meta(properties.get_or_insert_default());
-        }
+        let added_meta = (embedded || root) && with_meta(properties.get_or_insert_default());
         let longest_enum = json.get("enum").and_then(Json::as_array).filter(|values| !values.is_empty());
         Schema {
             ty,
@@ -153,11 +154,8 @@ impl Schema {
             preserve: flag("x-kubernetes-preserve-unknown-fields"),
             embedded,
             properties,
-            additional: json
-                .get("additionalProperties")
-                .filter(|of| of.is_object())
-                .map(|of| below(of).into()),
-            items: json.get("items").filter(|of| of.is_object()).map(|of| below(of).into()),
+            additional: json.get("additionalProperties").filter(|of| of.is_object()).map(below),
+            items: json.get("items").filter(|of| of.is_object()).map(below),
             required: texts("required"),
             has_default: json.get("default").is_some(),
             longest_enum: longest_enum.map(|values| {
@@ -173,22 +171,23 @@ impl Schema {
                 _ => ListType::Atomic,
             },
             list_map_keys: texts("x-kubernetes-list-map-keys"),
+            added_meta,
             correlatable: matches!(text("x-kubernetes-map-type"), "" | "granular" | "atomic"),
         }
     }
 
     /// The schema of a property or of a value of a map.
-    pub fn property(&self, name: &str) -> Option<&Schema> {
+    pub fn property(&self, name: &str) -> Option<&Arc<Schema>> {
         match &self.properties {
             Some(properties) => properties.get(name),
-            None => self.additional.as_deref(),
+            None => self.additional.as_ref(),
         }
     }
 }
 
-/// Adds what every resource has, unless the schema says as much already.
-fn with_meta(properties: &mut BTreeMap<String, Schema>) {
-    let text = || Schema { ty: SchemaType::String, correlatable: true, ..Schema::default() };
+/// Adds what every resource has, unless the schema says as much already; whether something was added.
+fn with_meta(properties: &mut BTreeMap<String, Arc<Schema>>) -> bool {
+    let text = || Arc::new(Schema { ty: SchemaType::String, correlatable: true, ..Schema::default() });
     let is = |name: &str, ty: SchemaType| properties.get(name).is_some_and(|schema| schema.ty == ty);
     let names = properties.get("metadata").and_then(|metadata| metadata.properties.as_ref());
     let has_names = names.is_some_and(|names| {
@@ -201,12 +200,13 @@ fn with_meta(properties: &mut BTreeMap<String, Schema>) {
         && is("apiVersion", SchemaType::String)
         && is("metadata", SchemaType::Object)
     {
-        return;
+        return false;
     }
     let names = ["name", "generateName"].into_iter().map(|name| (name.to_owned(), text())).collect();
     let metadata =
         Schema { ty: SchemaType::Object, properties: Some(names), correlatable: true, ..Schema::default() };
     properties.insert("apiVersion".into(), text());
     properties.insert("kind".into(), text());
-    properties.insert("metadata".into(), metadata);
+    properties.insert("metadata".into(), metadata.into());
+    true
 }
