@@ -168,10 +168,7 @@ fn exceeded(what: &str, cost: u64, limit: u64) -> String {
 
 /// An error that shows the whole rule, in upstream's order of fields.
 fn invalid(path: &Path, rule: &Rule, detail: &str) -> Error {
-    let text = |text: &str| {
-        let quoted = Json::from(text).to_string();
-        quoted.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-    };
+    let text = |text: &str| Json::from(text).to_string();
     let reason = rule.reason.as_deref().map_or("null".to_owned(), text);
     let optional = rule.optional_old_self.map_or("null".to_owned(), |value| value.to_string());
     let shown = format!(
@@ -181,5 +178,5 @@ fn invalid(path: &Path, rule: &Rule, detail: &str) -> Error {
         text(&rule.message_expression),
         text(&rule.field_path),
     );
-    Error::invalid_unshown(path, format!("{shown}: {detail}"))
+    Error::invalid_as(path, shown, detail)
 }

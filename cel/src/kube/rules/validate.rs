@@ -249,13 +249,15 @@ impl Run {
             true => format!("failed rule: {}", rule.name()),
             false => rule.message.trim().to_owned(),
         });
-        let unshown = matches!(ty, SchemaType::Object | SchemaType::Array);
-        let value = if unshown { Json::Null } else { new.clone() };
+        // Objects and arrays are left out, as too much to show.
+        let left_out = matches!(ty, SchemaType::Object | SchemaType::Array);
+        let value = if left_out { Json::Null } else { new.clone() };
+        let shown = left_out.then(String::new);
         let error = match rule.reason.as_deref() {
             Some("FieldValueForbidden") => FieldError::forbidden(&at, detail),
             Some("FieldValueRequired") => FieldError::required(&at, detail),
-            Some("FieldValueDuplicate") => FieldError { unshown, ..FieldError::duplicate(&at, value) },
-            _ => FieldError { unshown, ..FieldError::invalid(&at, value, detail) },
+            Some("FieldValueDuplicate") => FieldError { shown, ..FieldError::duplicate(&at, value) },
+            _ => FieldError { shown, ..FieldError::invalid(&at, value, detail) },
         };
         self.add(error, unchanged);
         Ok(())
