@@ -181,8 +181,7 @@ static CONTROLLERS: Group = Group {
         Flag::new("concurrent-endpoint-syncs", Int, "5", "Endpoints worked on at once."),
         Flag::new("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at once."),
         Flag::new("concurrent-gc-syncs", Int, "20", "Garbage worked on at once."),
-        Flag::new("concurrent-horizontal-pod-autoscaler-syncs", Int, "5", "Autoscalers worked on at once.")
-            .no_effect(NOT_BUILT),
+        Flag::new("concurrent-horizontal-pod-autoscaler-syncs", Int, "5", "Autoscalers worked on at once."),
         Flag::new("concurrent-job-syncs", Int, "5", "Jobs worked on at once."),
         Flag::new("concurrent-namespace-syncs", Int, "10", "Namespaces worked on at once."),
         Flag::new("concurrent-rc-syncs", Int, "5", "ReplicationControllers worked on at once."),
@@ -256,36 +255,31 @@ static CONTROLLERS: Group = Group {
             Duration,
             "5m0s",
             "Time after a pod's start in which CPU samples may be skipped.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "horizontal-pod-autoscaler-downscale-stabilization",
             Duration,
             "5m0s",
             "How far back recommendations hold against scaling down.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "horizontal-pod-autoscaler-initial-readiness-delay",
             Duration,
             "30s",
             "Time after a pod's start in which readiness changes are initial.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "horizontal-pod-autoscaler-sync-period",
             Duration,
             "15s",
             "Time between two looks at metrics.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "horizontal-pod-autoscaler-tolerance",
             Float,
             "0.1",
             "Least change of the usage ratio that scales.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "large-cluster-size-threshold",
             Int,

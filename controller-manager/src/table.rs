@@ -129,7 +129,12 @@ pub static TABLE: &[Row] = &[
         "resourcequota-controller",
         controllers::resourcequota::start,
     ),
-    absent("horizontal-pod-autoscaler-controller", "horizontalpodautoscaling"),
+    row(
+        "horizontal-pod-autoscaler-controller",
+        "horizontalpodautoscaling",
+        "horizontal-pod-autoscaler",
+        controllers::autoscaler::start,
+    ),
     row(
         "certificatesigningrequest-signing-controller",
         "csrsigning",

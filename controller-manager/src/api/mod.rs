@@ -4,6 +4,7 @@
 //! are only copied (pod templates) stay raw JSON.
 
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod core;
 pub mod discovery;
@@ -19,6 +20,7 @@ component_base::object!(
     apps::Deployment,
     apps::ReplicaSet,
     apps::StatefulSet,
+    autoscaling::HorizontalPodAutoscaler,
     batch::CronJob,
     batch::Job,
     core::ConfigMap,

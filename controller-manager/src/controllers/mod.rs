@@ -1,6 +1,7 @@
 //! The controllers, one module each. [`crate::table`] lists them.
 
 pub mod attachdetach;
+pub mod autoscaler;
 pub mod bootstrap;
 pub mod certificates;
 pub mod clusterrole;
