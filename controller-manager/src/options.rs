@@ -176,8 +176,7 @@ static CONTROLLERS: Group = Group {
         Flag::new("concurrent-cron-job-syncs", Int, "5", "CronJobs worked on at once."),
         Flag::new("concurrent-daemonset-syncs", Int, "2", "DaemonSets worked on at once."),
         Flag::new("concurrent-deployment-syncs", Int, "5", "Deployments worked on at once."),
-        Flag::new("concurrent-device-taint-eviction-syncs", Int, "8", "Device taints worked on at once.")
-            .no_effect(NOT_BUILT),
+        Flag::new("concurrent-device-taint-eviction-syncs", Int, "8", "Device taints worked on at once."),
         Flag::new("concurrent-endpoint-syncs", Int, "5", "Endpoints worked on at once."),
         Flag::new("concurrent-ephemeralvolume-syncs", Int, "5", "Ephemeral volumes worked on at once."),
         Flag::new("concurrent-gc-syncs", Int, "20", "Garbage worked on at once."),
@@ -187,8 +186,7 @@ static CONTROLLERS: Group = Group {
         Flag::new("concurrent-rc-syncs", Int, "5", "ReplicationControllers worked on at once."),
         Flag::new("concurrent-replicaset-syncs", Int, "5", "ReplicaSets worked on at once."),
         Flag::new("concurrent-resource-quota-syncs", Int, "5", "Quotas worked on at once."),
-        Flag::new("concurrent-resourceclaim-syncs", Int, "50", "ResourceClaims worked on at once.")
-            .no_effect(NOT_BUILT),
+        Flag::new("concurrent-resourceclaim-syncs", Int, "50", "ResourceClaims worked on at once."),
         Flag::new(
             "concurrent-service-endpoint-syncs",
             Int,

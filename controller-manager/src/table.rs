@@ -216,9 +216,22 @@ pub static TABLE: &[Row] = &[
     absent("storageversion-garbage-collector-controller", "storage-version-gc")
         .gated(&["APIServerIdentity", "StorageVersionAPI"]),
     absent("storage-version-migrator-controller", "svm").gated(&["StorageVersionMigrator"]),
-    absent("resourceclaim-controller", "resource-claim-controller").gated(&["DynamicResourceAllocation"]),
+    row(
+        "resourceclaim-controller",
+        "resource-claim-controller",
+        "resource-claim-controller",
+        controllers::resourceclaim::start,
+    )
+    .component("resource_claim"),
     absent("resourcepoolstatusrequest-controller", "").gated(&["DRAResourcePoolStatus"]),
-    absent("device-taint-eviction-controller", "").gated(&["DynamicResourceAllocation", "DRADeviceTaints"]),
+    row(
+        "device-taint-eviction-controller",
+        "",
+        "device-taint-eviction-controller",
+        controllers::devicetaints::start,
+    )
+    .component("device-taint-eviction")
+    .gated(&["DRADeviceTaints"]),
     absent("podcertificaterequest-cleaner-controller", "").gated(&["PodCertificateRequest"]),
     absent("podgroup-protection-controller", "").gated(&["GenericWorkload"]),
     absent("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),

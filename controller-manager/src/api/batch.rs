@@ -3,7 +3,6 @@
 use proto::meta::{ObjectMeta, nullable};
 use proto::time::Time;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::Condition;
 use super::apps::LabelSelector;
@@ -24,9 +23,10 @@ pub struct JobSpec {
     pub completions: Option<i32>,
     pub active_deadline_seconds: Option<i64>,
     pub pod_failure_policy: Option<PodFailurePolicy>,
-    pub success_policy: Option<Value>,
+    pub success_policy: Option<SuccessPolicy>,
     pub backoff_limit: Option<i32>,
     pub backoff_limit_per_index: Option<i32>,
+    pub max_failed_indexes: Option<i32>,
     pub selector: LabelSelector,
     pub template: Template,
     pub ttl_seconds_after_finished: Option<i64>,
@@ -34,6 +34,20 @@ pub struct JobSpec {
     pub suspend: bool,
     pub pod_replacement_policy: String,
     pub managed_by: Option<String>,
+}
+
+/// When an indexed Job has succeeded before all of its indexes have: by the first rule that holds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SuccessPolicy {
+    pub rules: Vec<SuccessRule>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SuccessRule {
+    pub succeeded_indexes: Option<String>,
+    pub succeeded_count: Option<i32>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

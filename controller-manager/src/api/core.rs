@@ -7,6 +7,7 @@ use proto::time::Time;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Condition;
+use super::resource::{PodClaim, PodClaimStatus};
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -31,6 +32,8 @@ pub struct PodSpec {
     #[serde(rename = "affinity", deserialize_with = "pinned_node")]
     pub pinned_node: Option<String>,
     pub host_network: bool,
+    #[serde(deserialize_with = "nullable")]
+    pub resource_claims: Vec<PodClaim>,
 }
 
 /// Reads the node name out of an affinity that requires exactly one by the field `metadata.name`.
@@ -149,6 +152,8 @@ pub struct PodStatus {
     pub start_time: Option<Time>,
     pub container_statuses: Vec<ContainerStatus>,
     pub init_container_statuses: Vec<ContainerStatus>,
+    #[serde(deserialize_with = "nullable")]
+    pub resource_claim_statuses: Vec<PodClaimStatus>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

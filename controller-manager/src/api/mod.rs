@@ -9,6 +9,7 @@ pub mod batch;
 pub mod core;
 pub mod discovery;
 pub mod policy;
+pub mod resource;
 pub mod storage;
 
 use proto::time::Time;
@@ -39,6 +40,8 @@ component_base::object!(
     policy::ClusterRole,
     policy::PodDisruptionBudget,
     policy::ResourceQuota,
+    resource::ResourceClaim,
+    resource::ResourceSlice,
     storage::CsiDriver,
     storage::PersistentVolume,
     storage::PersistentVolumeClaim,

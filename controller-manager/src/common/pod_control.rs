@@ -1,15 +1,18 @@
-//! Creating and deleting the pods of an owner, with its events.
+//! Creating and deleting the pods of an owner, with its events; and deleting those that are in the way.
 
 use std::future::Future;
 
 use component_base::client::known::PODS;
-use component_base::client::{DeleteOptions, Error};
+use component_base::client::{DeleteOptions, Error, Patch};
 use futures::future::join_all;
 use proto::meta::Key;
-use serde_json::Value;
+use proto::time::Time;
+use serde_json::{Value, json};
 
 use super::events::Event;
 use super::expectations::Expectations;
+use crate::api::Condition;
+use crate::api::core::Pod;
 use crate::context::{Controller, Subject};
 
 /// Does `count` things of the same kind: one at first, then twice as many at a time as long as they
@@ -110,6 +113,26 @@ pub async fn delete_all(
     .await;
     let failed = results.into_iter().filter_map(Result::err).find(|e| !e.is_not_found());
     failed.map_or(Ok(()), Err)
+}
+
+/// Deletes a pod that is in the way, and says so on it first; one that is gone is fine.
+pub async fn disrupt(controller: &Controller, pod: &Pod, reason: &str, message: &str) -> Result<(), Error> {
+    let client = &controller.client;
+    let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+    let condition = Condition::new("DisruptionTarget", "True", reason, message, Time::now());
+    let patch = json!({
+        "metadata": {"uid": pod.metadata.uid},
+        "status": {"conditions": [condition]},
+    });
+    let marked = client.patch::<Value>(&PODS.sub("status"), namespace, name, Patch::Strategic, &patch).await;
+    let outcome = match marked {
+        Ok(_) => client.delete(&PODS, namespace, name, &DeleteOptions::uid(&pod.metadata.uid)).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Err(error) if error.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]

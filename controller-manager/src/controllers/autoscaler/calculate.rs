@@ -356,9 +356,9 @@ mod tests {
             ("within tolerance", running(3), vec![1010, 1030, 1020], 100, Ok((3, 102, 1020))),
             ("missing, would go up", running(2), vec![1000], 50, Ok((2, 100, 1000))),
             ("missing, goes down less", running(4), vec![100, 100, 100], 100, Ok((2, 10, 100))),
-            ("pending, goes up less", with_pending, vec![1000, 1000], 50, Ok((3, 100, 1000))),
+            ("pending, goes up less", with_pending, vec![1000, 1000], 50, Ok((4, 100, 1000))),
             ("failed is no replica", with_failed, vec![1000, 1000], 50, Ok((4, 100, 1000))),
-            ("too new to count", with_new, vec![1000, 1000, 5000], 50, Ok((3, 100, 1000))),
+            ("too new to count", with_new, vec![1000, 1000, 5000], 50, Ok((4, 100, 1000))),
             (
                 "no samples",
                 running(2),

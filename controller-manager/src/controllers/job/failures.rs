@@ -7,6 +7,9 @@ use crate::api::core::{ContainerStatus, Pod};
 use crate::api::find_condition;
 use crate::common::seconds_between;
 
+/// Annotations of a pod: how often its index failed before.
+pub(super) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+pub(super) const IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 const FIRST_DELAY: i64 = 10;
 const LONGEST_DELAY: i64 = 600;
 
@@ -17,6 +20,8 @@ pub(super) enum Verdict {
     Count,
     /// It doesn't.
     Ignore,
+    /// It counts, and its index has failed.
+    FailIndex,
     /// The Job fails at once, for this reason.
     FailJob(String),
 }
@@ -28,6 +33,7 @@ pub(super) fn judge(job: &Job, pod: &Pod) -> Verdict {
         let Some(what) = matches(rule, pod) else { continue };
         return match rule.action.as_str() {
             "Ignore" => Verdict::Ignore,
+            "FailIndex" if job.spec.backoff_limit_per_index.is_some() => Verdict::FailIndex,
             "FailJob" => Verdict::FailJob(format!("{what} matching FailJob rule at index {index}")),
             _ => Verdict::Count,
         };
@@ -71,10 +77,52 @@ pub(super) fn delay<'a>(
 ) -> i64 {
     let success = succeeded.map(|p| finished_at(p, now)).max();
     let since: Vec<Time> = failed.map(|p| finished_at(p, now)).filter(|t| Some(*t) > success).collect();
-    let Some(last) = since.iter().max() else { return 0 };
-    let doublings = u32::try_from(since.len() - 1).unwrap_or(16).min(16);
+    since.iter().max().map_or(0, |last| left(since.len(), *last, now))
+}
+
+/// Seconds left to wait after so many failures, of which the last was at `last`.
+fn left(failures: usize, last: Time, now: Time) -> i64 {
+    let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(16).min(16);
     let delay = (FIRST_DELAY << doublings).min(LONGEST_DELAY);
-    (delay - seconds_between(*last, now)).max(0)
+    (delay - seconds_between(last, now)).max(0)
+}
+
+/// How often an index failed before this pod of its: what counted, and what was ignored.
+pub(super) fn earlier(pod: &Pod) -> (i32, i32) {
+    let read = |key: &str| pod.metadata.annotations.get(key).and_then(|text| text.parse().ok()).unwrap_or(0);
+    (read(FAILURES), read(IGNORED_FAILURES))
+}
+
+/// The same with this pod's own failure.
+pub(super) fn up_to(job: &Job, pod: &Pod) -> (i32, i32) {
+    let (counted, ignored) = earlier(pod);
+    match judge(job, pod) {
+        Verdict::Ignore => (counted, ignored.saturating_add(1)),
+        _ => (counted.saturating_add(1), ignored),
+    }
+}
+
+/// Whether the failure of this pod is the last one that its index may have.
+pub(super) fn fails_index(job: &Job, pod: &Pod) -> bool {
+    let Some(limit) = job.spec.backoff_limit_per_index else { return false };
+    match judge(job, pod) {
+        Verdict::FailIndex => true,
+        Verdict::Ignore => false,
+        _ => earlier(pod).0 >= limit,
+    }
+}
+
+/// Seconds to wait before the next pod of an index whose last pod failed.
+pub(super) fn index_delay(pod: &Pod, now: Time) -> i64 {
+    let (counted, ignored) = earlier(pod);
+    let failures = usize::try_from(counted.saturating_add(ignored).saturating_add(1)).unwrap_or(1);
+    left(failures, finished_at(pod, now), now)
+}
+
+/// Of two failed pods of an index: how far the index had come.
+pub(super) fn progress(pod: &Pod, now: Time) -> (i32, Time) {
+    let (counted, ignored) = earlier(pod);
+    (counted.saturating_add(ignored), finished_at(pod, now))
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ use serde_json::{Value, json};
 use crate::api::batch::{Job, JobStatus};
 use crate::api::core::Pod;
 use crate::common::claim::{self, Claimant};
-use crate::common::events::Event;
 use crate::common::expectations::Expectations;
 use crate::common::template::pod_from_template;
 use crate::common::{pod_control, refs, write};
@@ -104,11 +103,6 @@ impl Jobs {
             return Ok(Next::Done);
         }
         let subject = Subject::new(API, KIND, &job.metadata);
-        if let Some(field) = not_built(&job) {
-            let message = format!("Jobs with spec.{field} can't be run by this controller manager");
-            self.controller.record(&subject, &Event::warning("NotSupported", message));
-            return Ok(Next::Done);
-        }
         let Ok(selector) = job.spec.selector.compile() else { return Ok(Next::Done) };
         let mut pods = self.pods.by_index(BY_OWNER, &job.metadata.uid);
         pods.extend(self.pods.by_index(BY_OWNER, &orphan_key(&key.namespace)));
@@ -151,7 +145,11 @@ impl Jobs {
             self.expectations.set(&key, 0, names.iter().cloned());
             outcome = pod_control::delete_all(&self.controller, subject, &self.expectations, &names).await;
         } else if !plan.create.is_empty() {
-            let pods: Vec<Value> = plan.create.iter().map(|i| new_pod(job, template, *i)).collect();
+            let pods: Vec<Value> = plan
+                .create
+                .iter()
+                .map(|i| new_pod(job, template, *i, i.and_then(|i| plan.failures.get(&i).copied())))
+                .collect();
             self.expectations.set(&key, pods.len(), []);
             outcome = pod_control::create_all(&self.controller, subject, &self.expectations, &pods).await;
             if outcome.is_err() {
@@ -208,15 +206,8 @@ impl Jobs {
     }
 }
 
-/// The first field that asks for what isn't built.
-fn not_built(job: &Job) -> Option<&'static str> {
-    if job.spec.backoff_limit_per_index.is_some() {
-        return Some("backoffLimitPerIndex");
-    }
-    job.spec.success_policy.is_some().then_some("successPolicy")
-}
-
-fn new_pod(job: &Job, template: &Value, index: Option<i32>) -> Value {
+/// A pod of an index, if the Job has such; `failures` says how often the index failed before.
+fn new_pod(job: &Job, template: &Value, index: Option<i32>, failures: Option<(i32, i32)>) -> Value {
     let reference = refs::controller_ref(&job.metadata, API, KIND);
     let mut pod = pod_from_template(template, &job.metadata.name, &reference);
     #[derive(Default, Deserialize)]
@@ -233,6 +224,12 @@ fn new_pod(job: &Job, template: &Value, index: Option<i32>) -> Value {
         let text = index.to_string();
         pod["metadata"]["labels"][indexes::INDEX] = json!(text);
         pod["metadata"]["annotations"][indexes::INDEX] = json!(text);
+        if let Some((counted, ignored)) = failures {
+            pod["metadata"]["annotations"][failures::FAILURES] = json!(counted.to_string());
+            if ignored > 0 {
+                pod["metadata"]["annotations"][failures::IGNORED_FAILURES] = json!(ignored.to_string());
+            }
+        }
         pod["metadata"]["generateName"] = json!(format!("{}-{index}-", job.metadata.name));
         pod["spec"]["hostname"] = json!(format!("{}-{index}", job.metadata.name));
         for list in ["containers", "initContainers"] {

@@ -4,7 +4,7 @@
 //! *uncounted*; once the finalizer is seen gone, the uid becomes part of a count. So no pod is lost or
 //! counted twice, whatever fails in between.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct View<'a> {
 pub(super) struct Plan {
     /// Pods to create, with their indexes if the Job is indexed.
     pub(super) create: Vec<Option<i32>>,
+    /// How often the indexes of these pods failed before, where that matters: what counted, and what was ignored.
+    pub(super) failures: HashMap<i32, (i32, i32)>,
     /// Names of pods to delete.
     pub(super) delete: Vec<Arc<Pod>>,
     /// Whether deleted pods are let go uncounted.
@@ -94,6 +96,11 @@ struct Pass<'a> {
     terminating: usize,
     /// Indexes that have succeeded, according to the status and to the pods.
     done: BTreeSet<i32>,
+    /// Indexes that have failed for good, if each has a limit of its own.
+    given_up: Option<BTreeSet<i32>>,
+    /// The last failed pod of each index that will be tried again. It keeps its finalizer until then, as it knows how often
+    /// the index failed.
+    to_replace: HashMap<i32, Arc<Pod>>,
     succeeded: i32,
     failed: i32,
     /// Why the Job ends, if it does: the condition that announces it.
@@ -124,6 +131,8 @@ impl<'a> Pass<'a> {
             active: view.pods.iter().filter(|p| pods::is_active(p)).cloned().collect(),
             terminating: view.pods.iter().filter(|p| pods::is_terminating(p)).count(),
             done: BTreeSet::new(),
+            given_up: None,
+            to_replace: HashMap::new(),
             succeeded: 0,
             failed: 0,
             end: None,
@@ -155,7 +164,60 @@ impl<'a> Pass<'a> {
             self.done = indexes::parse(&job.status.completed_indexes, self.completions());
             self.done.extend(succeeded.iter().filter_map(|p| indexes::of(p)));
             self.succeeded = self.done.len() as i32;
+            if job.spec.backoff_limit_per_index.is_some() {
+                self.tally_failed_indexes(&failed);
+            }
         }
+    }
+
+    fn tally_failed_indexes(&mut self, failed: &[&Arc<Pod>]) {
+        let (job, now) = (self.job, self.view.now);
+        let mut given_up =
+            indexes::parse(job.status.failed_indexes.as_deref().unwrap_or_default(), self.completions());
+        given_up
+            .extend(failed.iter().filter(|p| failures::fails_index(job, p)).filter_map(|p| indexes::of(p)));
+        let running: HashSet<i32> = self.active.iter().filter_map(|p| indexes::of(p)).collect();
+        for pod in failed {
+            let Some(index) = indexes::of(pod) else { continue };
+            if self.done.contains(&index) || given_up.contains(&index) || running.contains(&index) {
+                continue;
+            }
+            let known = self.to_replace.get(&index);
+            if known.is_none_or(|known| failures::progress(known, now) <= failures::progress(pod, now)) {
+                self.to_replace.insert(index, Arc::clone(pod));
+            }
+        }
+        self.given_up = Some(given_up);
+    }
+
+    /// Whether enough indexes have succeeded, or too many failed.
+    fn find_end_by_index(&mut self) {
+        let (job, now) = (self.job, self.view.now);
+        let failed = self.given_up.as_ref().map_or(0, BTreeSet::len) as i32;
+        let target = |reason, message: &str| Some(condition("FailureTarget", reason, message, now));
+        if job.spec.max_failed_indexes.is_some_and(|max| failed > max) {
+            let message = "Job has exceeded the specified maximal number of failed indexes";
+            self.end = target("MaxFailedIndexesExceeded", message);
+        } else if failed > 0 && failed.saturating_add(self.succeeded) >= self.completions() {
+            self.end = target("FailedIndexes", "Job has failed indexes");
+        } else if let Some(rule) = self.met_rule() {
+            let message = format!("Matched rules at index {rule}");
+            self.end = Some(condition("SuccessCriteriaMet", "SuccessPolicy", &message, now));
+        }
+    }
+
+    /// The first rule of the success policy that holds.
+    fn met_rule(&self) -> Option<usize> {
+        let policy = self.job.spec.success_policy.as_ref().filter(|_| !self.done.is_empty())?;
+        policy.rules.iter().position(|rule| match &rule.succeeded_indexes {
+            Some(text) => {
+                let wanted = indexes::parse(text, self.completions());
+                let there = wanted.intersection(&self.done).count();
+                let enough = |count: i32| usize::try_from(count).is_ok_and(|count| there >= count);
+                !wanted.is_empty() && (there == wanted.len() || rule.succeeded_count.is_some_and(enough))
+            }
+            None => rule.succeeded_count.is_some_and(|count| self.succeeded >= count),
+        })
     }
 
     /// Finds out whether the Job is at its end.
@@ -188,6 +250,9 @@ impl<'a> Pass<'a> {
             } else {
                 self.plan.again(left);
             }
+        }
+        if self.end.is_none() && is_indexed(job) {
+            self.find_end_by_index();
         }
     }
 
@@ -265,18 +330,46 @@ impl<'a> Pass<'a> {
         let ended = |phase: &'static str| {
             self.view.pods.iter().map(Arc::as_ref).filter(move |p| p.status.phase == phase)
         };
+        let each_index = self.given_up.is_some();
         let wait = failures::delay(ended("Succeeded"), ended("Failed"), self.view.now);
-        if wait > 0 {
+        if wait > 0 && !each_index {
             self.plan.again(wait);
             return;
         }
-        self.plan.create = if is_indexed(self.job) {
-            let running: HashSet<i32> = self.active.iter().filter_map(|p| indexes::of(p)).collect();
-            let open = |i: &i32| !running.contains(i) && !self.done.contains(i);
-            (0..self.completions()).filter(open).take(missing).map(Some).collect()
-        } else {
-            vec![None; missing]
-        };
+        if !is_indexed(self.job) {
+            self.plan.create = vec![None; missing];
+            return;
+        }
+        let mut taken: HashSet<i32> = self.active.iter().filter_map(|p| indexes::of(p)).collect();
+        if replaces_only_failed(self.job) {
+            let leaving = self.view.pods.iter().filter(|p| pods::is_terminating(p));
+            taken.extend(leaving.filter_map(|p| indexes::of(p)));
+        }
+        taken.extend(self.given_up.iter().flatten());
+        let open = |i: &i32| !taken.contains(i) && !self.done.contains(i);
+        let next: Vec<i32> = (0..self.completions()).filter(open).take(missing).collect();
+        self.create_indexes(&next);
+    }
+
+    /// Creates pods of these indexes. Where each index has a limit of its own, each also has its own delay.
+    fn create_indexes(&mut self, next: &[i32]) {
+        let mut least = None;
+        for index in next {
+            if let Some(last) = self.to_replace.get(index) {
+                let wait = failures::index_delay(last, self.view.now);
+                if wait > 0 {
+                    least = Some(least.map_or(wait, |other: i64| other.min(wait)));
+                    continue;
+                }
+                self.plan.failures.insert(*index, failures::up_to(self.job, last));
+            } else if self.given_up.is_some() {
+                self.plan.failures.insert(*index, (0, 0));
+            }
+            self.plan.create.push(Some(*index));
+        }
+        if let Some(wait) = least {
+            self.plan.again(wait);
+        }
     }
 
     /// Pods to delete: those with an index that another has, or that is out of range, and as many more.
@@ -348,6 +441,10 @@ impl<'a> Pass<'a> {
             if !(succeeded || failed || any_end) {
                 continue;
             }
+            let last = indexes::of(pod).and_then(|index| self.to_replace.get(&index));
+            if !succeeded && !any_end && last.is_some_and(|last| last.metadata.uid == *uid) {
+                continue;
+            }
             self.plan.release.push(pod.clone());
             let index = indexes::of(pod).filter(|i| *i < completions);
             if succeeded && !noted.failed.contains(uid) {
@@ -367,6 +464,9 @@ impl<'a> Pass<'a> {
         if is_indexed(self.job) {
             self.plan.status.completed_indexes = indexes::print(&noted_indexes);
             self.plan.status.succeeded = noted_indexes.len() as i32;
+        }
+        if let Some(given_up) = &self.given_up {
+            self.plan.status.failed_indexes = Some(indexes::print(given_up));
         }
         let ready = self.active.iter().filter(|p| pods::is_ready(p)).count() as i32;
         self.plan.status.active = (self.active.len() + self.plan.create.len()) as i32;
@@ -397,6 +497,8 @@ impl<'a> Pass<'a> {
             let reason = match end.reason.as_str() {
                 "PodFailurePolicy" => "PodFailurePolicy",
                 "DeadlineExceeded" => "DeadlineExceeded",
+                "MaxFailedIndexesExceeded" => "MaxFailedIndexesExceeded",
+                "FailedIndexes" => "FailedIndexes",
                 _ => "BackoffLimitExceeded",
             };
             self.plan.events.push(Event::warning(reason, end.message));

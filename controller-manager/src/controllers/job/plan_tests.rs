@@ -112,3 +112,72 @@ fn suspending_deletes_pods_uncounted() {
     assert_eq!(plan.events[0].reason, "Suspended");
     assert_eq!(plan.status.start_time, None);
 }
+
+fn failed_before(mut pod: Pod, times: i32) -> Pod {
+    pod.metadata.annotations.insert(failures::FAILURES.into(), times.to_string());
+    pod
+}
+
+#[test]
+fn each_index_has_its_own_limit() {
+    let limited = job(|j| {
+        j["spec"]["completionMode"] = json!("Indexed");
+        j["spec"]["backoffLimit"] = json!(i32::MAX);
+        j["spec"]["backoffLimitPerIndex"] = json!(1);
+    });
+    let plan = run(&limited, &[]);
+    assert_eq!((plan.create, plan.failures[&0]), (vec![Some(0), Some(1)], (0, 0)));
+    // The first failure is tried again; the pod stays, uncounted, until then.
+    let first = Arc::new(failed_before(Pod::clone(&pod("a", "Failed", true, Some(0))), 0));
+    let plan = run(&limited, &[first.clone(), pod("b", "Running", true, Some(1))]);
+    assert_eq!((plan.create, plan.failures.get(&0)), (vec![Some(0)], Some(&(1, 0))));
+    assert!(plan.release.is_empty());
+    assert_eq!(plan.status.failed_indexes.as_deref(), Some(""));
+    // The second is the end of the index, and the end of the Job once the others have ended.
+    let second = Arc::new(failed_before(Pod::clone(&pod("c", "Failed", true, Some(0))), 1));
+    let plan = run(&limited, &[first.clone(), second.clone(), pod("b", "Running", true, Some(1))]);
+    assert_eq!((plan.create, plan.status.failed_indexes.as_deref()), (vec![Some(2)], Some("0")));
+    assert_eq!(plan.release.len(), 2);
+    let others = [pod("b", "Succeeded", true, Some(1)), pod("d", "Succeeded", true, Some(2))];
+    let done = settle(limited, [vec![first, second], others.to_vec()].concat());
+    let failed = find_condition(&done.status.conditions, "Failed").unwrap();
+    assert_eq!((failed.reason.as_str(), done.status.completed_indexes.as_str()), ("FailedIndexes", "1,2"));
+}
+
+#[test]
+fn too_many_failed_indexes_end_a_job() {
+    let limited = job(|j| {
+        j["spec"]["completionMode"] = json!("Indexed");
+        j["spec"]["backoffLimit"] = json!(i32::MAX);
+        j["spec"]["backoffLimitPerIndex"] = json!(0);
+        j["spec"]["maxFailedIndexes"] = json!(0);
+    });
+    let done = settle(limited, vec![pod("a", "Failed", true, Some(0)), pod("b", "Running", true, Some(1))]);
+    let failed = find_condition(&done.status.conditions, "Failed").unwrap();
+    assert_eq!(failed.reason, "MaxFailedIndexesExceeded");
+}
+
+/// After upstream's success_policy_test.go.
+#[test]
+fn a_success_policy_ends_a_job_early() {
+    for (what, rules, met) in [
+        ("all of these", json!([{"succeededIndexes": "0"}]), Some("Matched rules at index 0")),
+        ("not yet", json!([{"succeededIndexes": "0,1"}]), None),
+        (
+            "some of these",
+            json!([{"succeededIndexes": "0-2", "succeededCount": 1}]),
+            Some("Matched rules at index 0"),
+        ),
+        ("any", json!([{"succeededIndexes": "1"}, {"succeededCount": 1}]), Some("Matched rules at index 1")),
+        ("too few", json!([{"succeededCount": 2}]), None),
+    ] {
+        let policy = job(|j| {
+            j["spec"]["completionMode"] = json!("Indexed");
+            j["spec"]["successPolicy"] = json!({"rules": rules});
+        });
+        let plan = run(&policy, &[pod("a", "Succeeded", true, Some(0)), pod("b", "Running", true, Some(1))]);
+        let found = find_condition(&plan.status.conditions, "SuccessCriteriaMet");
+        assert_eq!(found.map(|c| c.message.as_str()), met, "{what}");
+        assert_eq!(plan.delete.len(), usize::from(met.is_some()), "{what}");
+    }
+}

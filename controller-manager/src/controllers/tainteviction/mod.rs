@@ -8,18 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use component_base::client::known::PODS;
-use component_base::client::{DeleteOptions, Error, Patch};
 use component_base::queue::{Next, Queue};
 use component_base::watch::{Change, Store};
 use parking_lot::Mutex;
 use proto::meta::Key;
-use proto::time::Time;
-use serde_json::{Value, json};
 
-use crate::api::Condition;
 use crate::api::core::{Node, Pod, Taint};
 use crate::common::events::Event;
+use crate::common::pod_control;
 use crate::context::{BY_NODE, Controller, Subject};
 use plan::{Plan, Scheduled};
 
@@ -107,31 +103,10 @@ impl Evictions {
         }
         if !pod.metadata.is_being_deleted() {
             self.record(key, format!("Marking for deletion Pod {key}"));
-            self.evict(&pod).await?;
+            let message = "Taint manager: deleting due to NoExecute taint";
+            pod_control::disrupt(&self.controller, &pod, "DeletionByTaintManager", message).await?;
         }
         self.scheduled.lock().remove(key);
         Ok(Next::Done)
-    }
-
-    async fn evict(&self, pod: &Pod) -> Result<(), Error> {
-        let client = &self.controller.client;
-        let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
-        let message = "Taint manager: deleting due to NoExecute taint";
-        let condition =
-            Condition::new("DisruptionTarget", "True", "DeletionByTaintManager", message, Time::now());
-        let patch = json!({
-            "metadata": {"uid": pod.metadata.uid},
-            "status": {"conditions": [condition]},
-        });
-        let status = PODS.sub("status");
-        let marked = client.patch::<Value>(&status, namespace, name, Patch::Strategic, &patch).await;
-        let outcome = match marked {
-            Ok(_) => client.delete(&PODS, namespace, name, &DeleteOptions::uid(&pod.metadata.uid)).await,
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Err(error) if error.is_not_found() => Ok(()),
-            outcome => outcome,
-        }
     }
 }
