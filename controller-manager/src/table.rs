@@ -234,7 +234,6 @@ pub static TABLE: &[Row] = &[
     .gated(&["DRADeviceTaints"]),
     absent("podcertificaterequest-cleaner-controller", "").gated(&["PodCertificateRequest"]),
     absent("podgroup-protection-controller", "").gated(&["GenericWorkload"]),
-    absent("service-ca-certificate-publisher-controller", "service-ca-cert-publisher"),
     absent("kube-apiserver-serving-clustertrustbundle-publisher-controller", "")
         .gated(&["ClusterTrustBundle"]),
     row("service-cidr-controller", "", "service-cidrs-controller", controllers::servicecidr::start)

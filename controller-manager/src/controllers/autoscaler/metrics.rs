@@ -58,6 +58,13 @@ struct MetricValue {
     value: Quantity,
 }
 
+/// An error of the resource metrics API, as upstream's client words it where nobody serves that.
+fn of_pods(error: &Error) -> String {
+    let text = error.to_string();
+    let unserved = text == "the server could not find the requested resource";
+    if unserved { format!("{text} (get pods.metrics.k8s.io)") } else { text }
+}
+
 /// Asks for metrics.
 pub(super) struct Metrics<'a> {
     pub(super) client: &'a Client,
@@ -94,7 +101,7 @@ impl Metrics<'_> {
         let list: List<PodMetrics> = self
             .get(&path)
             .await
-            .map_err(|why| format!("unable to fetch metrics from resource metrics API: {why}"))?;
+            .map_err(|why| format!("unable to fetch metrics from resource metrics API: {}", of_pods(&why)))?;
         if list.items.is_empty() {
             return Err("no metrics returned from resource metrics API".into());
         }

@@ -8,7 +8,7 @@ mod plan;
 
 use std::sync::Arc;
 
-use component_base::client::known::{JOBS, PODS};
+use component_base::client::known::{JOBS, NAMESPACES, PODS};
 use component_base::client::{Error, Patch, Resource};
 use component_base::queue::{Next, Queue};
 use component_base::watch::{Change, Store};
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::batch::{Job, JobStatus};
-use crate::api::core::Pod;
+use crate::api::core::{Namespace, Pod};
 use crate::common::claim::{self, Claimant};
 use crate::common::expectations::Expectations;
 use crate::common::template::pod_from_template;
@@ -38,6 +38,7 @@ struct Jobs {
     controller: Arc<Controller>,
     jobs: Store<Job>,
     pods: Store<Pod>,
+    namespaces: Store<Namespace>,
     expectations: Expectations,
 }
 
@@ -48,6 +49,7 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
     let this = Arc::new(Jobs {
         jobs: controller.store(&JOBS),
         pods: controller.pods(),
+        namespaces: controller.store(&NAMESPACES),
         controller: controller.clone(),
         expectations: Expectations::default(),
     });
@@ -115,7 +117,9 @@ impl Jobs {
         };
         let pods = claimant.claim(claim::sort(&job.metadata, &selector, pods)).await?;
         let template = job.spec.template.to_value();
+        let namespace = self.namespaces.get("", &key.namespace);
         let view = View {
+            closing: namespace.is_some_and(|namespace| namespace.metadata.is_being_deleted()),
             job: &job,
             pods: &pods,
             up_to_date: self.expectations.satisfied(key),

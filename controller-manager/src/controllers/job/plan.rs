@@ -33,6 +33,8 @@ pub(super) struct View<'a> {
     /// Whether the pods that were asked for have been seen.
     pub(super) up_to_date: bool,
     pub(super) on_failure: bool,
+    /// Whether the namespace is going away, so that no pod can be created: none must be kept for its successor.
+    pub(super) closing: bool,
     pub(super) now: Time,
 }
 
@@ -324,7 +326,7 @@ impl<'a> Pass<'a> {
         }
         let leaving = if replaces_only_failed(self.job) { self.terminating } else { 0 };
         let missing = wanted.saturating_sub(leaving + self.active.len()).min(MAX_AT_ONCE);
-        if missing == 0 {
+        if missing == 0 || self.view.closing {
             return;
         }
         let ended = |phase: &'static str| {
@@ -438,11 +440,12 @@ impl<'a> Pass<'a> {
             let (uid, succeeded) = (&pod.metadata.uid, pod.status.phase == "Succeeded");
             let failed = has_failed(self.job, pod);
             let any_end = self.end.is_some() || self.job.metadata.is_being_deleted();
+            let kept = !any_end && !self.view.closing;
             if !(succeeded || failed || any_end) {
                 continue;
             }
             let last = indexes::of(pod).and_then(|index| self.to_replace.get(&index));
-            if !succeeded && !any_end && last.is_some_and(|last| last.metadata.uid == *uid) {
+            if !succeeded && kept && last.is_some_and(|last| last.metadata.uid == *uid) {
                 continue;
             }
             self.plan.release.push(pod.clone());

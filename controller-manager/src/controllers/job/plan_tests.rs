@@ -25,7 +25,7 @@ fn pod(name: &str, phase: &str, held: bool, index: Option<i32>) -> Arc<Pod> {
 
 fn run(job: &Job, pods: &[Arc<Pod>]) -> Plan {
     let now: Time = serde_json::from_value(json!("2026-01-01T00:01:00Z")).unwrap();
-    plan(&View { job, pods, up_to_date: true, on_failure: false, now })
+    plan(&View { job, pods, up_to_date: true, on_failure: false, closing: false, now })
 }
 
 /// Runs a Job to its end: each pass writes its status, and finalizers go afterwards.
@@ -133,6 +133,10 @@ fn each_index_has_its_own_limit() {
     assert_eq!((plan.create, plan.failures.get(&0)), (vec![Some(0)], Some(&(1, 0))));
     assert!(plan.release.is_empty());
     assert_eq!(plan.status.failed_indexes.as_deref(), Some(""));
+    let now: Time = "2026-01-01T00:01:00Z".parse().unwrap();
+    let pods = std::slice::from_ref(&first);
+    let last = super::plan(&View { job: &limited, pods, up_to_date: true, on_failure: false, closing: true, now });
+    assert_eq!((last.create.len(), last.release.len()), (0, 1), "nothing comes after it in a namespace that goes");
     // The second is the end of the index, and the end of the Job once the others have ended.
     let second = Arc::new(failed_before(Pod::clone(&pod("c", "Failed", true, Some(0))), 1));
     let plan = run(&limited, &[first.clone(), second.clone(), pod("b", "Running", true, Some(1))]);
