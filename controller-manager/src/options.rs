@@ -208,8 +208,7 @@ static CONTROLLERS: Group = Group {
             Int,
             "5",
             "Admission policies worked on at once.",
-        )
-        .no_effect(NOT_BUILT),
+        ),
         Flag::new(
             "enable-dynamic-provisioning",
             Bool,

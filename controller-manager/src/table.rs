@@ -239,7 +239,12 @@ pub static TABLE: &[Row] = &[
     row("service-cidr-controller", "", "service-cidrs-controller", controllers::servicecidr::start)
         .component("service-cidr-controller")
         .gated(&["MultiCIDRServiceAllocator"]),
-    absent("validatingadmissionpolicy-status-controller", ""),
+    row(
+        "validatingadmissionpolicy-status-controller",
+        "",
+        "validatingadmissionpolicy-status-controller",
+        controllers::policystatus::start,
+    ),
     row(
         "volumeattributesclass-protection-controller",
         "",

@@ -146,6 +146,7 @@ resources! {
     SECRETS: namespaced("", "v1", "secrets");
     SERVICE_ACCOUNTS: namespaced("", "v1", "serviceaccounts");
     SERVICES: namespaced("", "v1", "services");
+    VALIDATING_ADMISSION_POLICIES: cluster("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies");
     CONTROLLER_REVISIONS: namespaced("apps", "v1", "controllerrevisions");
     DAEMON_SETS: namespaced("apps", "v1", "daemonsets");
     DEPLOYMENTS: namespaced("apps", "v1", "deployments");

@@ -40,6 +40,7 @@ component_base::object!(
     policy::ClusterRole,
     policy::PodDisruptionBudget,
     policy::ResourceQuota,
+    policy::ValidatingAdmissionPolicy,
     resource::ResourceClaim,
     resource::ResourceSlice,
     storage::CsiDriver,

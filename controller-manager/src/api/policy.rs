@@ -130,3 +130,62 @@ pub struct PodDisruptionBudgetStatus {
     #[serde(deserialize_with = "nullable")]
     pub conditions: Vec<Condition>,
 }
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ValidatingAdmissionPolicy {
+    pub metadata: ObjectMeta,
+    pub spec: AdmissionPolicySpec,
+    pub status: AdmissionPolicyStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdmissionPolicySpec {
+    pub param_kind: Option<ParamKind>,
+    pub match_constraints: MatchConstraints,
+    pub validations: Vec<Validation>,
+    pub variables: Vec<Variable>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ParamKind {
+    pub api_version: String,
+    pub kind: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MatchConstraints {
+    pub resource_rules: Vec<Rule>,
+}
+
+/// The resources that a policy is about.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rule {
+    pub api_groups: Vec<String>,
+    pub api_versions: Vec<String>,
+    pub resources: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Validation {
+    pub expression: String,
+    pub message_expression: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Variable {
+    pub name: String,
+    pub expression: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AdmissionPolicyStatus {
+    pub observed_generation: i64,
+}

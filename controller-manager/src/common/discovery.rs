@@ -84,6 +84,21 @@ pub async fn preferred(client: &Client) -> Result<Discovery, Error> {
     Ok(found)
 }
 
+/// The kind of a resource, if the server has that.
+pub async fn kind_of(
+    client: &Client,
+    group: &str,
+    version: &str,
+    plural: &str,
+) -> Result<Option<String>, Error> {
+    let prefix = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+    match get::<Resources>(client, &format!("{prefix}/{version}")).await {
+        Ok(list) => Ok(list.resources.into_iter().find(|resource| resource.name == plural).map(|r| r.kind)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the objects of a resource have this subresource.
 pub async fn has_subresource(client: &Client, resource: &Resource, subresource: &str) -> Result<bool, Error> {
     let group_version = resource.api_version();

@@ -19,6 +19,7 @@ pub mod namespace;
 pub mod nodeipam;
 pub mod nodelifecycle;
 pub mod podgc;
+pub mod policystatus;
 pub mod protection;
 pub mod replicaset;
 pub mod resourceclaim;

@@ -135,8 +135,13 @@ fn each_index_has_its_own_limit() {
     assert_eq!(plan.status.failed_indexes.as_deref(), Some(""));
     let now: Time = "2026-01-01T00:01:00Z".parse().unwrap();
     let pods = std::slice::from_ref(&first);
-    let last = super::plan(&View { job: &limited, pods, up_to_date: true, on_failure: false, closing: true, now });
-    assert_eq!((last.create.len(), last.release.len()), (0, 1), "nothing comes after it in a namespace that goes");
+    let last =
+        super::plan(&View { job: &limited, pods, up_to_date: true, on_failure: false, closing: true, now });
+    assert_eq!(
+        (last.create.len(), last.release.len()),
+        (0, 1),
+        "nothing comes after it in a namespace that goes"
+    );
     // The second is the end of the index, and the end of the Job once the others have ended.
     let second = Arc::new(failed_before(Pod::clone(&pod("c", "Failed", true, Some(0))), 1));
     let plan = run(&limited, &[first.clone(), second.clone(), pod("b", "Running", true, Some(1))]);
