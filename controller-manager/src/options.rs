@@ -3,7 +3,7 @@
 use component_base::flags::{Flag, Group, Kind::*, groups};
 
 const CLOUD: &str = "cloud providers live in the cloud controller manager";
-const NOT_BUILT: &str = "its controller isn't built";
+const DRIVERS: &str = "volumes are made and emptied by CSI drivers";
 const MIGRATION: &str = "there is no older leader to migrate from";
 const EVENT_DRIVEN: &str = "controllers work from events and need no resync";
 
@@ -227,7 +227,7 @@ static CONTROLLERS: Group = Group {
             "false",
             "Make HostPath volumes for claims, for tests.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(DRIVERS),
         Flag::new(
             "endpoint-updates-batch-period",
             Duration,
@@ -246,7 +246,7 @@ static CONTROLLERS: Group = Group {
             "/usr/libexec/kubernetes/kubelet-plugins/volume/exec/",
             "Where flex volume plugins are.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(DRIVERS),
         Flag::new(
             "horizontal-pod-autoscaler-cpu-initialization-period",
             Duration,
@@ -337,34 +337,34 @@ static CONTROLLERS: Group = Group {
             "Silence after which a new node counts as dead.",
         ),
         Flag::new("pv-recycler-increment-timeout-nfs", Int, "30", "Seconds per GiB for an NFS scrubber.")
-            .no_effect(NOT_BUILT),
+            .no_effect(DRIVERS),
         Flag::new(
             "pv-recycler-minimum-timeout-hostpath",
             Int,
             "60",
             "Least seconds for a HostPath scrubber.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(DRIVERS),
         Flag::new("pv-recycler-minimum-timeout-nfs", Int, "300", "Least seconds for an NFS scrubber.")
-            .no_effect(NOT_BUILT),
+            .no_effect(DRIVERS),
         Flag::new("pv-recycler-pod-template-filepath-hostpath", String, "", "Pod of a HostPath scrubber.")
-            .no_effect(NOT_BUILT),
+            .no_effect(DRIVERS),
         Flag::new("pv-recycler-pod-template-filepath-nfs", String, "", "Pod of an NFS scrubber.")
-            .no_effect(NOT_BUILT),
+            .no_effect(DRIVERS),
         Flag::new(
             "pv-recycler-timeout-increment-hostpath",
             Int,
             "30",
             "Seconds per GiB for a HostPath scrubber.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(DRIVERS),
         Flag::new(
             "pvclaimbinder-sync-period",
             Duration,
             "15s",
             "Time after which volumes and claims are gone through again.",
         )
-        .no_effect(NOT_BUILT),
+        .no_effect(DRIVERS),
         Flag::new(
             "resource-quota-sync-period",
             Duration,

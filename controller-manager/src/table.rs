@@ -284,10 +284,10 @@ pub fn check(wanted: &[String]) -> Result<(), String> {
 }
 
 /// The first entry that names no controller.
-fn unknown(wanted: &[String]) -> Option<&str> {
+fn unknown<'a>(wanted: &'a [String]) -> Option<&'a str> {
     let known = |name: &str| TABLE.iter().any(|row| row.name == name || row.alias == name);
-    let plain = |entry: &'_ String| entry.strip_prefix('-').unwrap_or(entry).to_string();
-    wanted.iter().find(|entry| *entry != "*" && !known(&plain(entry))).map(String::as_str)
+    let plain = |entry: &'a String| entry.strip_prefix('-').unwrap_or(entry);
+    wanted.iter().filter(|entry| *entry != "*").map(plain).find(|name| !known(name))
 }
 
 #[cfg(test)]
@@ -305,6 +305,7 @@ mod tests {
         assert!(!enabled("deployment-controller", "job-controller"));
         assert!(!enabled("token-cleaner-controller", "*"));
         assert!(enabled("token-cleaner-controller", "*,tokencleaner"));
-        assert_eq!(unknown(&list("*,-deployment,nonsense")), Some("nonsense"));
+        let error = check(&list("*,-deployment,-nonsense")).unwrap_err();
+        assert_eq!(error, "\"nonsense\" is not in the list of known controllers");
     }
 }

@@ -25,6 +25,8 @@ use crate::common::write;
 use crate::context::Controller;
 use charges::Charge;
 
+/// When names of a quota that nothing counts are looked at again.
+const UNKNOWN_KIND_RETRY: Duration = Duration::from_secs(30);
 /// How long the first list of a kind may take.
 const FILL: Duration = Duration::from_secs(30);
 
@@ -138,6 +140,9 @@ impl Quotas {
                 Err(error) => failure = Some(error),
             }
         }
+        // A name that nothing counts may be that of a kind which is about to be served.
+        let uncounted = |name: &String| !usage.contains_key(name) && !quota.status.used.contains_key(name);
+        let again = quota.spec.hard.keys().any(uncounted);
         if let Some(status) = plan::plan(&quota, usage) {
             let resource = RESOURCE_QUOTAS.sub("status");
             write::update(&self.controller, &resource, "ResourceQuota", &quota.metadata, |object| {
@@ -145,7 +150,11 @@ impl Quotas {
             })
             .await?;
         }
-        failure.map_or(Ok(Next::Done), Err)
+        match failure {
+            Some(error) => Err(error),
+            None if again => Ok(Next::After(UNKNOWN_KIND_RETRY)),
+            None => Ok(Next::Done),
+        }
     }
 
     /// What the objects of one kind use of what the quota counts.
