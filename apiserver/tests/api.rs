@@ -2,6 +2,7 @@
 
 mod common;
 mod faults;
+mod semantics;
 
 use common::Server;
 use http::Method;

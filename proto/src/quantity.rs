@@ -80,10 +80,12 @@ impl Quantity {
         }
         let parts = Parts::split(text)?;
         let suffix = interpret(parts.suffix).ok_or(ParseError::Suffix)?;
-        let digits = parts.digits()?;
+        let (digits, dropped) = parts.digits();
         let fraction_len = i32::try_from(parts.fraction.len()).map_err(|_| ParseError::Numeric)?;
         let sign = if parts.negative { -1 } else { 1 };
-        let exponent = |e: i32| e.checked_sub(fraction_len).ok_or(ParseError::Numeric);
+        let exponent = |e: i32| {
+            e.checked_sub(fraction_len).and_then(|e| e.checked_add(dropped)).ok_or(ParseError::Numeric)
+        };
         let mut quantity = match suffix {
             Suffix::Decimal(e, format) => {
                 Quantity { mantissa: sign * digits, exponent: exponent(e)?, format, text: None }
@@ -309,16 +311,17 @@ impl<'a> Parts<'a> {
         Ok(Parts { negative, whole: whole.trim_start_matches('0'), fraction, suffix })
     }
 
-    /// Whole part and fraction read as one number.
-    fn digits(&self) -> Result<i128, ParseError> {
-        let mut number: i128 = 0;
+    /// Whole part and fraction read as one number, and how many digits at its end are left out: so many that count nobody has.
+    fn digits(&self) -> (i128, i32) {
+        let (mut number, mut dropped): (i128, i32) = (0, 0);
         for digit in self.whole.bytes().chain(self.fraction.bytes()) {
-            number = number
-                .checked_mul(10)
-                .and_then(|n| n.checked_add((digit - b'0').into()))
-                .ok_or(ParseError::Numeric)?;
+            if number < LIMIT / 10 {
+                number = number * 10 + i128::from(digit - b'0');
+            } else {
+                dropped = dropped.saturating_add(1);
+            }
         }
-        Ok(number)
+        (number, dropped)
     }
 
     /// Whether the text counts as canonical already, and so keeps its spelling.
@@ -617,5 +620,18 @@ mod tests {
         assert_eq!(serde_json::from_str::<Quantity>("0.1").unwrap(), q("100m"));
         assert_eq!(serde_json::from_str::<Quantity>("\" 2 \"").unwrap(), q("2"));
         assert_eq!(serde_json::to_string(&q("0.1")).unwrap(), "\"100m\"");
+    }
+
+    #[test]
+    fn more_digits_than_anyone_counts_still_print_as_they_parse() {
+        for text in [
+            "100100000000000010000000000000000000.85477m",
+            &"9".repeat(60),
+            &format!("0.{}1k", "0".repeat(50)),
+        ] {
+            let quantity = Quantity::parse(text).expect("parses");
+            let printed = quantity.to_string();
+            assert_eq!(Quantity::parse(&printed).expect("parses").to_string(), printed);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use etcd_client::{EventType, WatchResponse};
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::row::Row;
@@ -19,6 +20,9 @@ const PAGE: i64 = 5000;
 const PATIENCE: Duration = Duration::from_millis(5);
 /// How long reads wait for a revision (as upstream).
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// A watch that is asked for progress answers within this time, or its member of etcd is stopped or cut off.
+const SILENCE: Duration = Duration::from_secs(3);
 
 enum Command {
     Add(Arc<Row>, String, oneshot::Sender<()>),
@@ -177,12 +181,21 @@ impl Feed {
 
     /// Watches from `next` on until the watch breaks; `next` is where to go on.
     async fn follow(&self, next: &mut i64, commands: &mut Commands) -> Result<(), Error> {
-        let mut stream = self.etcd.watch(&self.root, &keys::end_of(&self.root), *next, false).await?;
+        let end = keys::end_of(&self.root);
+        let silent = || Error::Unavailable("etcd does not answer".to_owned());
+        let opened = self.etcd.watch(&self.root, &end, *next, false);
+        let mut stream = tokio::time::timeout(SILENCE / 2, opened).await.map_err(|_| silent())??;
+        // When it was asked for progress, if nothing has come since.
+        let mut asked: Option<Instant> = None;
         loop {
+            let patience = asked.map(|at| at + SILENCE);
             tokio::select! {
                 biased;
                 command = commands.0.recv() => match command {
-                    Some(Command::Progress) => stream.request_progress().await?,
+                    Some(Command::Progress) => {
+                        stream.request_progress().await?;
+                        asked.get_or_insert_with(Instant::now);
+                    }
                     Some(Command::Add(row, prefix, done)) => {
                         let replaced = self.rows.write().insert(prefix.clone(), row.clone());
                         replaced.inspect(|old| old.retire());
@@ -199,7 +212,9 @@ impl Feed {
                     }
                     None => return std::future::pending().await,
                 },
+                () = until(patience) => return Err(silent()),
                 message = stream.message() => {
+                    asked = None;
                     let Some(response) = message? else {
                         return Err(Error::Unavailable("the watch ended".to_owned()));
                     };
@@ -239,5 +254,13 @@ impl Feed {
         }
         // While a watch catches up, headers carry the store's revision, not the watch's: trust the events' then.
         Some(last.unwrap_or(header))
+    }
+}
+
+/// Waits until a time, if there is one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

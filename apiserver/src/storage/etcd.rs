@@ -97,6 +97,25 @@ pub struct Servers {
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+/// A member of etcd that takes longer for a key is stopped or cut off; so is one that takes longer for a page.
+const ATTEMPT: Duration = Duration::from_millis(1500);
+const PAGE_ATTEMPT: Duration = Duration::from_secs(6);
+/// How often that may be so; the last attempt takes as long as it takes.
+const ATTEMPTS: usize = 6;
+
+/// Reads; anew if there is no answer in time, for another member may answer.
+async fn again<T, F>(time: Duration, read: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, etcd_client::Error>>,
+{
+    for _ in 1..ATTEMPTS {
+        if let Ok(answer) = tokio::time::timeout(time, read()).await {
+            return Ok(answer?);
+        }
+    }
+    Ok(read().await?)
+}
+
 /// A client; clones share connections.
 #[derive(Clone)]
 pub struct Etcd {
@@ -110,8 +129,10 @@ impl Etcd {
     /// Prepares connections; they are made when first needed.
     pub async fn connect(servers: &Servers) -> Result<Self, Error> {
         let mut options = ConnectOptions::new()
-            .with_keep_alive(Duration::from_secs(30), Duration::from_secs(10))
-            .with_keep_alive_while_idle(true)
+            // A member that is cut off is given up after 15 s, not after upstream's 40; etcd allows a ping in 5 s.
+            .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
+            // etcd takes pings on idle connections for an attack.
+            .with_keep_alive_while_idle(false)
             .with_connect_timeout(Duration::from_secs(20));
         if servers.urls.iter().any(|u| u.starts_with("https://")) || servers.ca.is_some() {
             let mut tls = TlsOptions::new();
@@ -156,7 +177,7 @@ impl Etcd {
 
     /// Reads a key linearizably, with the store's revision.
     pub async fn get(&self, key: &str) -> Result<(Option<Kv>, i64), Error> {
-        let mut response = self.kv.clone().get(key, None).await?;
+        let mut response = again(ATTEMPT, || async { self.kv.clone().get(key, None).await }).await?;
         let revision = response.header().map_or(0, |h| h.revision());
         let kv = response.take_kvs().into_iter().next().map(Kv::from);
         Ok((kv.map(|kv| self.open(kv)), revision))
@@ -164,14 +185,17 @@ impl Etcd {
 
     /// The store's revision, linearizably.
     pub async fn revision(&self, key: &str) -> Result<i64, Error> {
-        let response = self.kv.clone().get(key, Some(GetOptions::new().with_count_only())).await?;
+        let options = GetOptions::new().with_count_only();
+        let response =
+            again(ATTEMPT, || async { self.kv.clone().get(key, Some(options.clone())).await }).await?;
         Ok(response.header().map_or(0, |h| h.revision()))
     }
 
     /// Reads keys from `start` up to (not including) `end`; at a revision if it is not 0, else as they are now.
     pub async fn range(&self, start: &str, end: &str, limit: i64, revision: i64) -> Result<Page, Error> {
         let options = GetOptions::new().with_range(end).with_limit(limit).with_revision(revision);
-        let mut response = self.kv.clone().get(start, Some(options)).await?;
+        let mut response =
+            again(PAGE_ATTEMPT, || async { self.kv.clone().get(start, Some(options.clone())).await }).await?;
         Ok(Page {
             revision: response.header().map_or(0, |h| h.revision()),
             more: response.more(),

@@ -124,6 +124,24 @@ impl Server {
         self.exchange(request).await.map(|(_, headers, _)| headers).unwrap_or_default()
     }
 
+    /// The answer to a GET that accepts these types.
+    pub async fn accepting(&self, accept: &str, path: &str) -> (u16, HeaderMap, String) {
+        let request = Request::get(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request = request.header("accept", accept).body(Full::new(Bytes::new())).expect("a request");
+        let (code, headers, text) = self.exchange(request).await.unwrap_or_default();
+        (code.as_u16(), headers, text)
+    }
+
+    /// The code and the headers of the answer to a POST.
+    pub async fn warned(&self, path: &str, body: &Value) -> (u16, HeaderMap) {
+        let request =
+            Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let body = Full::new(Bytes::from(body.to_string()));
+        let request = request.header("content-type", "application/json").body(body).expect("a request");
+        let (code, headers, _) = self.exchange(request).await.unwrap_or_default();
+        (code.as_u16(), headers)
+    }
+
     /// Sends a request: the status and the text of the answer.
     pub async fn text(&self, method: Method, path: &str, body: &str) -> (StatusCode, String) {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };

@@ -163,6 +163,37 @@ async fn no_fault_changes_history() {
     let _ = std::fs::remove_dir_all(&cluster.directory);
 }
 
+/// A server that loses two of its three members without being told goes on with the third, soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silent_members_hold_nobody_up() {
+    let cluster = Cluster::start().await;
+    let (mut near, mut far) = (Client::new(&cluster.ports[..1]), Client::new(&cluster.ports[1..]));
+    let namespace = json!({"metadata": {"name": "faults"}});
+    let made = far.request(Method::POST, "/api/v1/namespaces", &namespace).await;
+    assert!(matches!(made, Some((201, _))), "{made:?}");
+    for lost in 0..MEMBERS {
+        for member in 0..MEMBERS {
+            cluster.links[0][member].set(if member == lost { Mode::Open } else { Mode::Silent });
+        }
+        let name = format!("o{lost}");
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        let written = far.request(Method::POST, PATH, &object).await;
+        let revision = written.as_ref().map(|(_, object)| revision(object)).unwrap_or_default();
+        assert!(revision > 0, "{written:?}");
+        // What the far server has written, the near one reads; and what it watches comes to it.
+        let begin = Instant::now();
+        let caught_up = format!("{PATH}?resourceVersion={revision}&resourceVersionMatch=NotOlderThan");
+        for path in [format!("{PATH}/{name}"), caught_up] {
+            while !matches!(near.get(&path).await, Some((200, _))) {
+                // By then the silent connections have been given up, whoever was asked before.
+                assert!(begin.elapsed() < Duration::from_secs(30), "{path} works again");
+            }
+        }
+        println!("only member {lost}: after {:?}", begin.elapsed());
+    }
+    let _ = std::fs::remove_dir_all(&cluster.directory);
+}
+
 /// Writes the object that ends the test: its revision.
 async fn finish(admin: &mut Client) -> i64 {
     let begin = Instant::now();

@@ -54,6 +54,7 @@ pub(super) const FIELDS: Target = Target {
     seeds: &[
         br#"{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"a\"}":{".":{},"f:image":{}},"i:0":{}},"v:\"x\"":{}}}"#,
         br#"{"k:{\"a\":1,\"b\":true,\"c\":null,\"d\":1.5}":{"v:[1]":{},"i:-1":{},".":{}}}"#,
+        br#"{"k:{}":{"v:[1]":{}}}"#,
     ],
     run: |data| {
         let Ok(value) = serde_json::from_slice::<Value>(data) else { return };

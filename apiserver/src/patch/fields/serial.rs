@@ -59,9 +59,11 @@ fn key(element: &Element) -> String {
     match element {
         Element::Field(name) => format!("f:{name}"),
         Element::Key(keys) => {
-            let mut map = Vec::new();
+            let mut map = vec![b'{'];
             for (index, (name, value)) in keys.iter().enumerate() {
-                map.push(if index == 0 { b'{' } else { b',' });
+                if index > 0 {
+                    map.push(b',');
+                }
                 json::encode_any(&Value::from(name.as_ref()), &mut map);
                 map.push(b':');
                 json::encode_any(&value.0, &mut map);
