@@ -9,6 +9,7 @@ use proto::labels::Selector;
 use proto::schema;
 use proto::status::Status;
 use proto::view;
+use proto::yaml;
 use serde_json::{Value, json};
 
 use super::decode::{self, Expected};
@@ -18,6 +19,7 @@ use super::{Target, answer, missing, negotiate};
 use crate::engine::{At, Updating, meta, undecodable};
 use crate::registry::{Scale, ScaleSelector};
 use crate::server::Response;
+use crate::storage::codec;
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -63,6 +65,23 @@ fn write(scale: &Scale, object: &mut Value, wished: &Value) -> Result<(), Status
     Ok(())
 }
 
+/// An applied Scale.
+fn configuration(bytes: &[u8], name: &str) -> Result<Value, Status> {
+    let (mut config, _) = yaml::to_value(bytes).map_err(|e| {
+        Status::bad_request(format!("error decoding YAML: error converting YAML to JSON: {e}"))
+    })?;
+    let text = |field: &str| config.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if (api_version.as_str(), kind.as_str()) != (API_VERSION, "Scale") {
+        let shown = if api_version.contains('/') { api_version } else { format!("/{api_version}") };
+        return Err(Status::bad_request(format!("invalid object type: {shown}, Kind={kind}")));
+    }
+    if meta::text(&config, "name").is_empty() {
+        meta::set(&mut config, "name", name);
+    }
+    Ok(config)
+}
+
 impl Target {
     pub(super) async fn scale(mut self, scale: &Scale) -> Result<Response, Status> {
         let store = self.store()?;
@@ -76,8 +95,8 @@ impl Target {
         }
         let patching = self.info().verb == "patch";
         let options_kind = if patching { "PatchOptions" } else { "UpdateOptions" };
-        let options = WriteOptions::parse(&self.passed.query, options_kind, false)?;
-        let patch = if patching { Some(self.patch_kind(|kind| kind != Kind::Apply)?) } else { None };
+        let patch = if patching { Some(self.patch_kind(|_| true)?) } else { None };
+        let options = WriteOptions::parse(&self.passed.query, options_kind, patch == Some(Kind::Apply))?;
         let format = if patching {
             negotiate::Format::Json
         } else {
@@ -90,9 +109,13 @@ impl Target {
         };
         let ctx = self.ctx(if patching { "patch" } else { "update" }, options.object);
         let how = Updating { hooks: &store.codec.storage.hooks, force_create: false, admit: true, uid: None };
+        let version = self.render(&store)?.version;
+        let tracker = self.tracker(&options.manager, &store, version, how.hooks);
+        let (codec, force) = (store.codec.clone(), options.force.unwrap_or(false));
         let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
             let wished = match (&body, patch) {
                 (Some(body), _) => Ok(body.clone()),
+                (None, Some(Kind::Apply)) => configuration(&bytes, &name),
                 (None, Some(kind)) => {
                     let printed = proto::json::print(&read(scale, &old), ty);
                     kind.apply(&printed, &bytes, Some(ty)).and_then(|(patched, _)| {
@@ -104,8 +127,26 @@ impl Target {
             };
             let made = wished.and_then(|wished| {
                 super::write::check_name(&wished, &name)?;
-                let mut new = Value::clone(&old);
-                write(scale, &mut new, &wished).map(|()| new)
+                // Who sets replicas here owns the object's own field.
+                let live = codec.from_hub(version, Value::clone(&old)).map_err(undecodable)?;
+                let mut new = live.clone();
+                if patch == Some(Kind::Apply) {
+                    let ty = codec::schema_of(&codec.versions[version]);
+                    let mut config = json!({"apiVersion": live["apiVersion"], "kind": live["kind"]});
+                    config["metadata"] = json!({"name": name});
+                    if wished.pointer("/spec/replicas").is_some() {
+                        write(scale, &mut config, &wished)?;
+                    }
+                    let merged = tracker.apply(&live, &config, force)?;
+                    let canonical = ty.map(|ty| proto::json::canonical(&merged, ty)).transpose();
+                    new = canonical
+                        .map_err(|e| Status::bad_request(e.to_string()))?
+                        .map_or(merged, |d| d.value);
+                } else {
+                    write(scale, &mut new, &wished)?;
+                    tracker.update(&live, &mut new);
+                }
+                codec.to_hub(version, new).map_err(undecodable)
             });
             Box::pin(std::future::ready(made))
         };

@@ -77,7 +77,13 @@ impl Target {
         self.changed(&store, changed)
     }
 
-    fn tracker(&self, manager: &str, store: &Arc<Store>, version: usize, hooks: &Hooks) -> Tracker {
+    pub(super) fn tracker(
+        &self,
+        manager: &str,
+        store: &Arc<Store>,
+        version: usize,
+        hooks: &Hooks,
+    ) -> Tracker {
         let headers = self.passed.request.headers();
         Tracker::new(manager, headers, &store.codec, version, &self.info().subresource, hooks)
     }

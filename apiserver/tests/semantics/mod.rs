@@ -274,6 +274,7 @@ async fn failures_are_upstreams() {
     forms_are_negotiated(&server).await;
     warnings_outlive_failures(&server).await;
     patches_keep_the_kind(&server).await;
+    scales_are_owned(&server).await;
     server.stop().await;
 }
 
@@ -344,4 +345,45 @@ async fn patches_keep_the_kind(server: &Server) {
         );
         assert!(message.contains(why), "{message}");
     }
+}
+
+/// Who scales owns the replicas, and nobody else.
+async fn scales_are_owned(server: &Server) {
+    let path = "/apis/apps/v1/namespaces/default/deployments/scaled";
+    let labels = json!({"a": "b"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "scaled"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        },
+    });
+    let (code, text) =
+        server.send(Method::PATCH, &format!("{path}?fieldManager=ci"), APPLY, &deployment.to_string()).await;
+    assert_eq!(code, 201, "{text}");
+    let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "scaled"}, "spec": {"replicas": replicas}});
+    let (code, scaled) = server.json(Method::PUT, &format!("{path}/scale?fieldManager=hpa"), scale(3)).await;
+    assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(3)), "{scaled}");
+    let owners = |object: &Value| -> Vec<(String, Value)> {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let of = |e: &Value| e.pointer("/fieldsV1/f:spec/f:replicas").is_some();
+        let owning = entries.into_iter().filter(of);
+        owning
+            .map(|e| (e["manager"].as_str().unwrap_or_default().to_owned(), e["subresource"].clone()))
+            .collect()
+    };
+    let (_, object) = server.json(Method::GET, path, Value::Null).await;
+    assert_eq!(owners(&object), [("hpa".to_owned(), json!("scale"))]);
+    let apply = async |force: &str, replicas| {
+        let path = format!("{path}/scale?fieldManager=other{force}");
+        server.send(Method::PATCH, &path, APPLY, &scale(replicas).to_string()).await
+    };
+    let (code, text) = apply("", 5).await;
+    assert_eq!(code, 409);
+    assert!(text.contains("Apply failed with 1 conflict: conflict with \\\"hpa\\\""), "{text}");
+    let (code, text) = apply("&force=true", 5).await;
+    assert_eq!(code, 200, "{text}");
+    let (_, object) = server.json(Method::GET, path, Value::Null).await;
+    assert_eq!(object["spec"]["replicas"], 5);
+    assert_eq!(owners(&object), [("other".to_owned(), json!("scale"))]);
 }
