@@ -148,7 +148,7 @@ struct PluginConfig {
 }
 
 /// The plugins that run by default, in order, with their weights.
-const DEFAULTS: [(&str, i64); 19] = [
+const DEFAULTS: [(&str, i64); 20] = [
     (SCHEDULING_GATES, 0),
     (PRIORITY_SORT, 0),
     (NODE_UNSCHEDULABLE, 0),
@@ -168,10 +168,8 @@ const DEFAULTS: [(&str, i64); 19] = [
     (BALANCED_ALLOCATION, 1),
     (IMAGE_LOCALITY, 1),
     (DEFAULT_BINDER, 0),
+    (NODE_DECLARED_FEATURES, 0),
 ];
-
-/// Plugins that exist but aren't on by default.
-const OPTIONAL: [&str; 1] = [NODE_DECLARED_FEATURES];
 
 impl Configuration {
     /// The scheduler this describes.
@@ -304,7 +302,7 @@ impl ProfileConfig {
             &p.placement_score,
             &p.multi_point,
         ];
-        let known = |name: &str| DEFAULTS.iter().any(|(n, _)| *n == name) || OPTIONAL.contains(&name);
+        let known = |name: &str| DEFAULTS.iter().any(|(n, _)| *n == name);
         let unknown = sets.into_iter().flat_map(|s| &s.enabled).find(|p| !known(&p.name));
         match unknown {
             Some(plugin) => Err(Error::UnknownPlugin(index, plugin.name.clone())),
@@ -391,6 +389,7 @@ impl ProfileConfig {
             NODE_NAME => Box::new(plugins::NodeName),
             TAINT_TOLERATION => Box::new(plugins::TaintToleration),
             NODE_AFFINITY => Box::new(self.node_affinity(index)?),
+            NODE_DECLARED_FEATURES => Box::new(plugins::NodeDeclaredFeatures),
             NODE_PORTS => Box::new(plugins::NodePorts),
             NODE_RESOURCES_FIT => Box::new(self.fit(index)?),
             VOLUME_RESTRICTIONS => Box::new(plugins::VolumeRestrictions),

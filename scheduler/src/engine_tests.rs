@@ -323,3 +323,26 @@ fn a_claim_that_waits_for_its_consumer_is_provisioned_for_the_node() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn features_are_found_where_they_are_declared() {
+    let mut world = World::new();
+    world.node("old", "8", json!({}));
+    world.add(
+        "p",
+        "1",
+        json!({"spec": {"containers": [{
+            "name": "c", "restartPolicyRules": [{"action": "RestartAllContainers"}],
+        }]}}),
+    );
+    let message = world.report().message;
+    assert!(message.contains("1 node(s) didn't match Pod's required features."), "{message}");
+    let before = Arc::new(Node::from_value(node("old", "8", json!({}))).unwrap());
+    let declared = json!({"status": {"declaredFeatures": ["RestartAllContainersOnContainerExits"]}});
+    let after = Arc::new(Node::from_value(node("old", "8", declared)).unwrap());
+    world.engine.node_changed(Some(&before), Some(&after), world.now);
+    world.now += Duration::from_secs(10);
+    assert_eq!(world.bound_to(), "old");
+    world.add("plain", "1", json!({}));
+    assert_eq!(world.bound_to(), "old");
+}

@@ -11,6 +11,8 @@ pub struct NodeChange {
     pub labels: bool,
     /// Its taints, or it was uncordoned.
     pub taints: bool,
+    /// The features that it declares.
+    pub features: bool,
 }
 
 impl NodeChange {
@@ -20,6 +22,7 @@ impl NodeChange {
             allocatable: old.allocatable != new.allocatable || old.max_pods != new.max_pods,
             labels: old.labels != new.labels,
             taints: old.taints != new.taints || (old.unschedulable && !new.unschedulable),
+            features: old.features != new.features,
         }
     }
 
@@ -102,7 +105,8 @@ impl Event<'_> {
             Event::NodeAdded(_) => "NodeAdd",
             Event::NodeUpdated { change, .. } if change.allocatable => "NodeAllocatableChange",
             Event::NodeUpdated { change, .. } if change.labels => "NodeLabelChange",
-            Event::NodeUpdated { .. } => "NodeTaintChange",
+            Event::NodeUpdated { change, .. } if change.taints => "NodeTaintChange",
+            Event::NodeUpdated { .. } => "NodeDeclaredFeatureChange",
             Event::NodeDeleted(_) => "NodeDelete",
             Event::PodAssigned(_) => "AssignedPodAdd",
             Event::AssignedPodUpdated { .. } => "AssignedPodUpdate",

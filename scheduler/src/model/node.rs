@@ -57,6 +57,8 @@ pub struct Node {
     pub max_pods: i64,
     /// Image names it has, with their size.
     pub images: Vec<(String, i64)>,
+    /// Features that pods can ask for and that not every node has.
+    pub features: Vec<String>,
 }
 
 impl Node {
@@ -88,6 +90,7 @@ impl Node {
                     (id, amount(id, quantity))
                 })
                 .collect(),
+            features: node.status.declared_features,
             images: node
                 .status
                 .images

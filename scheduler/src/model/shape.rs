@@ -220,6 +220,8 @@ pub struct Shape {
     pub volumes: BTreeSet<String>,
     /// Does it use resource claims?
     pub claims: bool,
+    /// Features that its node must declare.
+    pub features: Vec<&'static str>,
 }
 
 impl Shape {
@@ -287,6 +289,7 @@ impl Shape {
             owner: pod.metadata.owner_references.into_iter().find(|o| o.controller).map(|o| (o.kind, o.name)),
             volumes: spec.volumes.iter().filter_map(attached_once).collect(),
             claims: !spec.resource_claims.is_empty(),
+            features: required_features(spec),
             tolerations: std::mem::take(&mut spec.tolerations)
                 .into_iter()
                 .filter_map(Toleration::from_wire)
@@ -295,6 +298,21 @@ impl Shape {
             labels,
         }
     }
+}
+
+/// The features that a pod makes use of, of those that nodes declare.
+fn required_features(spec: &super::wire::PodSpec) -> Vec<&'static str> {
+    let mut containers = spec.containers.iter().chain(&spec.init_containers);
+    let restarts_all =
+        containers.any(|c| c.restart_policy_rules.iter().any(|r| r.action == "RestartAllContainers"));
+    let own_users_on_host_network = spec.host_network && spec.host_users == Some(false);
+    [
+        (restarts_all, "RestartAllContainersOnContainerExits"),
+        (own_users_on_host_network, "UserNamespacesHostNetworkSupport"),
+    ]
+    .into_iter()
+    .filter_map(|(needed, feature)| needed.then_some(feature))
+    .collect()
 }
 
 /// The kind of a volume that may be attached once, of those that pods can have without a claim.

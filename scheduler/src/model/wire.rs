@@ -34,7 +34,7 @@ wire! {
         overhead: Resources, tolerations: Vec<WireToleration>, node_selector: BTreeMap<String, String>,
         affinity: WireAffinity, topology_spread_constraints: Vec<TopologySpreadConstraint>,
         scheduling_gates: Vec<Named>, volumes: Vec<Volume>,
-        resource_claims: Vec<Named>, host_network: bool,
+        resource_claims: Vec<Named>, host_network: bool, host_users: Option<bool>,
     }
     Named { name: String }
     Volume {
@@ -45,8 +45,9 @@ wire! {
     ClaimSource { claim_name: String }
     Container {
         name: String, image: String, restart_policy: String, resources: ResourceRequirements,
-        ports: Vec<ContainerPort>,
+        ports: Vec<ContainerPort>, restart_policy_rules: Vec<RestartRule>,
     }
+    RestartRule { action: String }
     ResourceRequirements { requests: Resources }
     ContainerPort { host_port: i32, protocol: String, #[serde(rename = "hostIP")] host_ip: String }
     WireToleration { key: String, operator: String, value: String, effect: String }
@@ -93,6 +94,8 @@ wire! {
     }
     NodeSpec { unschedulable: bool, taints: Vec<WireTaint> }
     WireTaint { key: String, value: String, effect: String }
-    NodeStatus { allocatable: Resources, images: Vec<Image>, conditions: Vec<Condition> }
+    NodeStatus {
+        allocatable: Resources, images: Vec<Image>, conditions: Vec<Condition>, declared_features: Vec<String>,
+    }
     Image { names: Vec<String>, size_bytes: i64 }
 }
