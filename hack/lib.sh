@@ -18,6 +18,6 @@ build_static() { # ROOT
     triple=$(host_triple)
     variable=CARGO_TARGET_$(echo "$triple" | tr 'a-z-' 'A-Z_')_RUSTFLAGS
     (cd "$root" && env "$variable=-C target-feature=+crt-static" \
-        cargo build --release --target "$triple" --workspace --exclude e2e --bins >&2)
+        cargo build --release --target "$triple" --workspace --exclude e2e --bins >&2) || return
     echo "${CARGO_TARGET_DIR:-$root/target}/$triple/release"
 }

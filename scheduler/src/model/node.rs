@@ -105,3 +105,18 @@ impl Node {
         self.allocatable.iter().find(|(i, _)| *i == id).map_or(0, |(_, n)| *n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_absent() {
+        // An image that lost its names: a node that can't be read would be taken for what it was before.
+        let json =
+            br#"{"metadata": {"name": "n", "labels": null}, "spec": {"unschedulable": true, "taints": null},
+            "status": {"allocatable": null, "images": [{"names": null, "sizeBytes": 5}]}}"#;
+        let node = Node::decode(json).unwrap();
+        assert!(node.unschedulable && node.images.is_empty());
+    }
+}

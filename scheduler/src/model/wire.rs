@@ -12,7 +12,7 @@ macro_rules! wire {
         #[derive(Clone, Debug, Default, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
         #[allow(missing_docs, unreachable_pub)]
-        pub struct $name { $($(#[$field_meta])* pub $field: $type,)* }
+        pub struct $name { $($(#[$field_meta])* #[serde(deserialize_with = "proto::meta::nullable")] pub $field: $type,)* }
     )*};
 }
 
