@@ -98,6 +98,8 @@ fn write(shape: &Shape, value: &Value, out: &mut String) {
             }
             out.push(']');
         }
+        // Some rules show an item at the path of its list.
+        (Shape::List(list), Value::Object(_)) => write(&list.items, value, out),
         (Shape::Map(map), Value::Object(entries)) => {
             out.push('{');
             for (index, (key, item)) in entries.iter().enumerate() {
@@ -201,7 +203,25 @@ fn with_host_fields(spec: &Value) -> Value {
 }
 
 /// Types whose internal order differs: the API names of their fields. Fields that aren't listed don't exist there.
-const ORDERS: [(&str, &[&str]); 5] = [
+const ORDERS: [(&str, &[&str]); 6] = [
+    (
+        "PodSecurityContext",
+        &[
+            "seLinuxOptions",
+            "windowsOptions",
+            "runAsUser",
+            "runAsGroup",
+            "runAsNonRoot",
+            "supplementalGroups",
+            "supplementalGroupsPolicy",
+            "fsGroup",
+            "fsGroupChangePolicy",
+            "sysctls",
+            "seccompProfile",
+            "appArmorProfile",
+            "seLinuxChangePolicy",
+        ],
+    ),
     (
         "PodSpec",
         &[

@@ -2,6 +2,7 @@
 //!
 //! A present zero counts as given where the field is a pointer; where it isn't, the canonical form has it absent.
 
+use proto::view::{at, set_at, text_at};
 use serde_json::{Map, Value, json};
 
 /// Sets a field if it is absent.
@@ -39,7 +40,8 @@ pub(crate) fn each(object: &mut Value, field: &str, change: impl FnMut(&mut Valu
 
 /// Defaults of a pod.
 pub(crate) fn pod(object: &mut Value) {
-    within(object, "spec", |spec| {
+    within(object, "status", |status| single_and_list(status, "podIP", "podIPs", Some("ip")));
+    inside(object, "spec", |spec| {
         for list in ["containers", "initContainers"] {
             each(spec, list, requests_from_limits);
         }
@@ -47,7 +49,33 @@ pub(crate) fn pod(object: &mut Value) {
         fill(spec, "enableServiceLinks", true);
         host_ports(spec);
         pod_spec(spec);
+        if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|grace| grace < 0) {
+            set_at(spec, &["terminationGracePeriodSeconds"], Value::from(1));
+        }
     });
+}
+
+/// A field that once held one value, and the list that took its place: the one is the first of the list, and wins where
+/// they differ. `key` is the field of the list's items that holds the value.
+pub(crate) fn single_and_list(object: &mut Value, single: &str, list: &str, key: Option<&str>) {
+    let one = text_at(object, &[single]).to_owned();
+    let first = at(object, &[list]).get(0).map(|item| match key {
+        Some(key) => text_at(item, &[key]).to_owned(),
+        None => item.as_str().unwrap_or_default().to_owned(),
+    });
+    match first {
+        Some(first) if one.is_empty() => {
+            if !first.is_empty() {
+                set_at(object, &[single], Value::from(first));
+            }
+        }
+        Some(first) if first == one => {}
+        _ if one.is_empty() => {}
+        _ => {
+            let item = key.map_or(json!(one), |key| json!({key: one}));
+            set_at(object, &[list], json!([item]));
+        }
+    }
 }
 
 /// A limit without a request is also the request.
@@ -88,6 +116,13 @@ pub(crate) fn pod_template(template: &mut Value) {
 
 /// Defaults of a pod spec, in a pod or a template.
 pub(crate) fn pod_spec(spec: &mut Value) {
+    // An older name of the account; where both are given, the newer wins.
+    if text_at(spec, &["serviceAccountName"]).is_empty() {
+        let account = at(spec, &["serviceAccount"]).clone();
+        set_at(spec, &["serviceAccountName"], account);
+    }
+    let account = at(spec, &["serviceAccountName"]).clone();
+    set_at(spec, &["serviceAccount"], account);
     fill(spec, "dnsPolicy", "ClusterFirst");
     fill(spec, "restartPolicy", "Always");
     fill(spec, "securityContext", json!({}));
@@ -287,6 +322,23 @@ mod tests {
         assert_eq!(spec["volumes"][1]["secret"]["defaultMode"], 420);
         assert_eq!(spec["terminationGracePeriodSeconds"], 30);
         assert_eq!(spec["enableServiceLinks"], true);
+    }
+
+    #[test]
+    fn a_single_value_and_a_list_are_in_step() {
+        let cases = [
+            (json!({"one": "a"}), json!({"one": "a", "all": ["a"]})),
+            (json!({"all": ["a", "b"]}), json!({"one": "a", "all": ["a", "b"]})),
+            (json!({"one": "c", "all": ["a", "b"]}), json!({"one": "c", "all": ["c"]})),
+            (json!({}), json!({})),
+        ];
+        for (mut object, want) in cases {
+            single_and_list(&mut object, "one", "all", None);
+            assert_eq!(object, want);
+        }
+        let mut status = json!({"ip": "a"});
+        single_and_list(&mut status, "ip", "ips", Some("ip"));
+        assert_eq!(status, json!({"ip": "a", "ips": [{"ip": "a"}]}));
     }
 
     #[test]

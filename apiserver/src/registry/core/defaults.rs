@@ -1,9 +1,9 @@
 //! Defaults of the small kinds of the core group.
 
-use proto::view::{at, is_empty, set_at, text_at};
+use proto::view::{at, is_empty, set_at};
 use serde_json::Value;
 
-use crate::registry::defaults::{each, fill, inside, pod_template, resource_lists, within};
+use crate::registry::defaults::{each, fill, inside, pod_template, resource_lists, single_and_list, within};
 
 pub(super) fn replication_controller(object: &mut Value) {
     let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
@@ -21,23 +21,8 @@ pub(super) fn template(object: &mut Value) {
     inside(object, "template", pod_template);
 }
 
-/// A node's older single range is the first of its ranges; where they differ, it wins.
-fn node_ranges(spec: &mut Value) {
-    let single = text_at(spec, &["podCIDR"]).to_owned();
-    let first = at(spec, &["podCIDRs"]).get(0).and_then(Value::as_str).map(str::to_owned);
-    match first {
-        _ if single.is_empty() => {
-            if let Some(first) = first.filter(|first| !first.is_empty()) {
-                set_at(spec, &["podCIDR"], Value::from(first));
-            }
-        }
-        Some(first) if first == single => {}
-        _ => set_at(spec, &["podCIDRs"], Value::from(vec![single])),
-    }
-}
-
 pub(super) fn node(object: &mut Value) {
-    within(object, "spec", node_ranges);
+    within(object, "spec", |spec| single_and_list(spec, "podCIDR", "podCIDRs", None));
     within(object, "status", |status| {
         resource_lists(status, &["capacity", "allocatable"]);
         if let Some(capacity) = status.get("capacity").cloned() {
@@ -85,19 +70,6 @@ fn limit_range_item(item: &mut Value) {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn ranges_of_nodes_are_in_step() {
-        let cases = [
-            (json!({"podCIDR": "a"}), json!({"podCIDR": "a", "podCIDRs": ["a"]})),
-            (json!({"podCIDRs": ["a", "b"]}), json!({"podCIDR": "a", "podCIDRs": ["a", "b"]})),
-            (json!({"podCIDR": "c", "podCIDRs": ["a", "b"]}), json!({"podCIDR": "c", "podCIDRs": ["c"]})),
-        ];
-        for (mut spec, want) in cases {
-            node_ranges(&mut spec);
-            assert_eq!(spec, want);
-        }
-    }
 
     #[test]
     fn limits_follow_from_each_other() {

@@ -65,7 +65,9 @@ fn ranges(spec: &View, errors: &mut Errors) {
         return;
     }
     if list.len() > 2 {
-        errors.push(Error::invalid(list.path(), spec.value().clone(), "may only hold up to 2 values"));
+        // What upstream shows is the spec.
+        let shown = format!("{{\"CIDRs\":{}}}", list.value());
+        errors.push(Error::invalid_as(list.path(), shown, "may only hold up to 2 values"));
         return;
     }
     for range in list.items() {

@@ -15,6 +15,7 @@ mod security;
 pub(crate) mod sources;
 pub(crate) mod spec;
 mod status;
+mod status_resources;
 mod strategy;
 mod update;
 mod volumes;

@@ -5,13 +5,15 @@ use proto::field::{Error, Errors};
 use proto::view::View;
 use serde_json::Value;
 
+use super::{Options, status_resources, update};
 use crate::registry::checks::*;
 
 /// A change through `status`.
-pub(super) fn validate(new: &Value, old: &Value) -> Errors {
+pub(super) fn validate(new: &Value, old: &Value, options: &Options) -> Errors {
     let mut errors = Errors::new();
     let (new, old) = (View::root(new), View::root(old));
     let (status, old_status) = (new.get("status"), old.get("status"));
+    update::annotations(&new, &old, options, &mut errors);
     conditions(&status.get("conditions"), &mut errors);
     nominated_node(&status, &old_status, &old, &mut errors);
     let generation = status.get("observedGeneration");
@@ -23,6 +25,8 @@ pub(super) fn validate(new: &Value, old: &Value) -> Errors {
         transitions(list, &status, &old_status, &old.get("spec"), &mut errors);
     }
     claim_statuses(&new, &mut errors);
+    status_resources::extended_claim(&new, &mut errors);
+    status_resources::node_allocatable(&new, &mut errors);
     addresses(&status.get("podIPs"), &old_status.get("podIPs"), &mut errors);
     let hosts = status.get("hostIPs");
     if let Some(first) = hosts.items().first() {
@@ -31,7 +35,44 @@ pub(super) fn validate(new: &Value, old: &Value) -> Errors {
         }
         addresses(&hosts, &old_status.get("hostIPs"), &mut errors);
     }
+    let os = new.get("spec").get("os").text("name");
+    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        users(&status.get(list), os, &mut errors);
+    }
+    for (list, containers) in
+        [("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")]
+    {
+        status_resources::allocated(&status.get(list), &new.get("spec").get(containers), &mut errors);
+    }
+    for container in status.get("ephemeralContainerStatuses").items() {
+        let resources = container.get("allocatedResourcesStatus");
+        if !resources.is_empty() {
+            errors.push(resources.forbidden("must not be specified in container status"));
+        }
+    }
     errors
+}
+
+/// Whom containers run as.
+fn users(list: &View, os: &str, errors: &mut Errors) {
+    for status in list.items() {
+        let user = status.get("user").get("linux");
+        if !user.is_set() {
+            continue;
+        }
+        if os == "windows" {
+            errors.push(user.forbidden("cannot be set for a windows pod"));
+            continue;
+        }
+        let check = |view: &View, check: fn(i64) -> Vec<String>, errors: &mut Errors| {
+            each_int(view, check(view.i64()), errors);
+        };
+        check(&user.get("uid"), content::is_valid_user_id, errors);
+        check(&user.get("gid"), content::is_valid_group_id, errors);
+        for group in user.get("supplementalGroups").items() {
+            check(&group, content::is_valid_group_id, errors);
+        }
+    }
 }
 
 fn conditions(list: &View, errors: &mut Errors) {

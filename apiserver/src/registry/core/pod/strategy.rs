@@ -22,6 +22,7 @@ pub(super) fn pod() -> Hooks {
             warnings.extend(warnings::pod(new));
             warnings
         },
+        canonicalize: app_armor_fields,
         graceful_delete: Some(graceful_delete),
         return_deleted: true,
         reset_fields: &[&["status"]],
@@ -31,7 +32,10 @@ pub(super) fn pod() -> Hooks {
 
 fn prepare_create(ctx: &Ctx, pod: &mut Value) {
     first_generation(pod);
-    let mut status = json!({"phase": "Pending", "qosClass": qos::class(pod)});
+    // Upstream takes over a class that the client gives.
+    let given = at(pod, &["status", "qosClass"]);
+    let class = if given.is_null() { Value::from(qos::class(pod)) } else { given.clone() };
+    let mut status = json!({"phase": "Pending", "qosClass": class});
     if !at(pod, &["spec", "schedulingGates"]).is_null() {
         let condition = json!({
             "type": "PodScheduled",
@@ -43,6 +47,27 @@ fn prepare_create(ctx: &Ctx, pod: &mut Value) {
     }
     set_at(pod, &["status"], status);
     merge_match_label_keys(pod);
+}
+
+/// A new pod's AppArmor annotations become fields, where these say something else than the pod's own.
+fn app_armor_fields(pod: &mut Value) {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let is_new = at(pod, &["metadata", "resourceVersion"]).is_null();
+    if !is_new || text_at(pod, &["spec", "os", "name"]) == "windows" {
+        return;
+    }
+    let annotations = at(pod, &["metadata", "annotations"]).clone();
+    let own = at(pod, &["spec", "securityContext", "appArmorProfile"]).clone();
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in items_mut(pod, &["spec"], list) {
+            let annotation = at(&annotations, &[&format!("{PREFIX}{}", text_at(container, &["name"]))]);
+            let field = ["securityContext", "appArmorProfile"];
+            let Some(profile) = annotation.as_str().and_then(warnings::app_armor_profile) else { continue };
+            if at(container, &field).is_null() && profile != own {
+                set_at(container, &field, profile);
+            }
+        }
+    }
 }
 
 /// The request's time as the API writes it.
@@ -151,7 +176,7 @@ pub(super) fn status() -> Hooks {
             }
             keep_condition_generations(new, old);
         },
-        validate_update: |_, new, old| pod_status::validate(new, old),
+        validate_update: |_, new, old| pod_status::validate(new, old, &options::of_pod(old)),
         warnings_update: |_, new, _| warnings::status(new),
         reset_fields: &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ..Hooks::default()

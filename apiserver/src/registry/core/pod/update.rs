@@ -191,7 +191,7 @@ fn only_adds(new: &Value, old: &Value) -> bool {
     fields.iter().all(|field| list(new, field).starts_with(&list(old, field)))
 }
 
-fn annotations(new: &View, old: &View, options: &Options, errors: &mut Errors) {
+pub(super) fn annotations(new: &View, old: &View, options: &Options, errors: &mut Errors) {
     let list = |pod: &View<'_>| pod.get("metadata").get("annotations").value().clone();
     let (new_list, old_list) = (list(new), list(old));
     let path = Path::new("metadata").child("annotations");

@@ -3,7 +3,7 @@
 use proto::content;
 use proto::field::{Path, quote};
 use proto::view::{View, at};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::registry::checks::quantity;
 use crate::registry::core::claim;
@@ -43,6 +43,9 @@ fn of(pod: &View, is_template: bool) -> Vec<String> {
     let annotations = metadata.get("annotations");
     let containers = super::containers(&spec);
     let mut out = Vec::new();
+    if !is_template && spec.get("os").text("name") != "windows" {
+        containers.iter().for_each(|container| app_armor(container, &spec, &annotations, &mut out));
+    }
     node_labels(&spec, &mut out);
     deprecated_annotations(&annotations, &mut out);
     volumes(&spec.get("volumes"), &mut out);
@@ -303,15 +306,8 @@ fn container(container: &View, spec: &View, annotations: &View, is_template: boo
     if !context.has("seccompProfile") {
         seccomp(&annotations.key(&format!("{SECCOMP_CONTAINER}{name}")), out);
     }
-    let app_armor = annotations.key(&format!("{APP_ARMOR}{name}"));
-    if is_template && app_armor.is_set() && !context.has("appArmorProfile") {
-        let profile = at(spec.value(), &["securityContext", "appArmorProfile"]);
-        if profile.is_null() || !same_profile(profile, app_armor.str()) {
-            out.push(format!(
-                "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
-                app_armor.path()
-            ));
-        }
+    if is_template {
+        app_armor(container, spec, annotations, out);
     }
     for resource in ["memory", "ephemeral-storage"] {
         for list in ["limits", "requests"] {
@@ -321,14 +317,31 @@ fn container(container: &View, spec: &View, annotations: &View, is_template: boo
     environment(&container.get("env"), out);
 }
 
-fn same_profile(profile: &Value, annotation: &str) -> bool {
-    let view = View::root(profile);
+/// The AppArmorProfile that an annotation stands for, if it is a good one.
+pub(super) fn app_armor_profile(annotation: &str) -> Option<Value> {
+    const LONGEST: usize = 4095;
     match annotation {
-        "unconfined" => view.text("type") == "Unconfined",
-        "runtime/default" => view.text("type") == "RuntimeDefault",
-        other => other.strip_prefix("localhost/").is_some_and(|name| {
-            !name.is_empty() && view.text("type") == "Localhost" && view.text("localhostProfile") == name
-        }),
+        "unconfined" => Some(json!({"type": "Unconfined"})),
+        "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
+        other => {
+            let name = other.strip_prefix("localhost/")?;
+            let good = !name.is_empty() && name.trim() == name && name.len() <= LONGEST;
+            good.then(|| json!({"type": "Localhost", "localhostProfile": name}))
+        }
+    }
+}
+
+fn app_armor(container: &View, spec: &View, annotations: &View, out: &mut Vec<String>) {
+    let annotation = annotations.key(&format!("{APP_ARMOR}{}", container.text("name")));
+    if !annotation.is_set() || container.get("securityContext").has("appArmorProfile") {
+        return;
+    }
+    let own = at(spec.value(), &["securityContext", "appArmorProfile"]);
+    if own.is_null() || app_armor_profile(annotation.str()).as_ref() != Some(own) {
+        out.push(format!(
+            "{}: deprecated since v1.30; use the \"appArmorProfile\" field instead",
+            annotation.path()
+        ));
     }
 }
 
@@ -412,7 +425,6 @@ pub(super) fn status(pod: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn pods() {
