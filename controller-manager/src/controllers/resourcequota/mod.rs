@@ -145,10 +145,16 @@ impl Quotas {
         let again = quota.spec.hard.keys().any(uncounted);
         if let Some(status) = plan::plan(&quota, usage) {
             let resource = RESOURCE_QUOTAS.sub("status");
-            write::update(&self.controller, &resource, "ResourceQuota", &quota.metadata, |object| {
-                write::merge(&mut object["status"], &status);
-            })
-            .await?;
+            let written =
+                write::update(&self.controller, &resource, "ResourceQuota", &quota.metadata, |object| {
+                    write::merge(&mut object["status"], &status);
+                })
+                .await;
+            match written {
+                // It went in the meantime.
+                Err(error) if error.is_not_found() => return Ok(Next::Done),
+                outcome => drop(outcome?),
+            }
         }
         match failure {
             Some(error) => Err(error),
