@@ -18,6 +18,7 @@ pub mod registry;
 pub mod run;
 pub mod server;
 pub mod storage;
+mod webhook;
 
 use std::time::Duration;
 

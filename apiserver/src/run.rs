@@ -136,7 +136,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         engine: engine.clone(),
         local: local.clone(),
         health,
-        discovery: Discovery { external_address: options.external_address.clone() },
+        discovery: Discovery::new(options.external_address.clone()),
         openapi: crate::openapi::OpenApi::default(),
         fairness: match &limits {
             Limits::Fair(fairness) => Some(fairness.clone()),

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proto::status::Status;
 use proto::{fields, labels};
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::registry::Storage;
-use crate::storage::codec::{Codec, Error, Media};
+use crate::storage::codec::{Codec, Error, Media, encode};
+use crate::storage::etcd::Kv;
 
 /// One version of one object: stored bytes, what selectors ask for, and encodings made on first use.
 pub struct Entry {
@@ -23,8 +25,10 @@ pub struct Entry {
     pub stale: bool,
     /// Lease, or 0.
     pub lease: i64,
+    /// The version of the stored bytes: an index among the codec's.
+    version: u8,
     index: Arc<Index>,
-    forms: Mutex<SmallVec<[(u8, Media, Bytes); 1]>>,
+    forms: Mutex<Forms>,
 }
 
 /// What selectors ask for.
@@ -44,12 +48,18 @@ impl Entry {
             fields: storage.selectable.iter().map(|f| f.value(hub).into_boxed_str()).collect(),
         };
         let (key, index) = (key.into(), Arc::new(index));
-        Entry { key, revision, stored, stale: false, lease, index, forms: Mutex::default() }
+        Entry { key, revision, stored, stale: false, lease, version: 0, index, forms: Mutex::default() }
     }
 
-    /// The same entry, which is to be written anew or not.
-    pub fn outdated(self, stale: bool) -> Self {
-        Entry { stale, ..self }
+    /// An entry of what etcd has, with the tree that its index is made from: the hub version's, or, where that takes outside
+    /// help, the stored one's.
+    pub fn of(codec: &Codec, key: &str, kv: Kv) -> Result<(Self, Value), Error> {
+        let (mut tree, version) = codec.decode_as_stored(&kv.value, kv.revision)?;
+        if !codec.is_remote(version) {
+            tree = codec.to_hub(version, tree)?;
+        }
+        let entry = Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &tree);
+        Ok((Entry { stale: kv.stale, version: version as u8, ..entry }, tree))
     }
 
     /// The same object under another revision: what a watcher is told when it goes out of sight.
@@ -60,6 +70,7 @@ impl Entry {
             stored: self.stored.clone(),
             stale: self.stale,
             lease: self.lease,
+            version: self.version,
             index: self.index.clone(),
             forms: Mutex::default(),
         }
@@ -77,7 +88,13 @@ impl Entry {
 
     /// The hub-version tree, decoded anew.
     pub fn decode(&self, codec: &Codec) -> Result<Value, Error> {
-        let mut value = codec.decode_stored(&self.stored, self.revision)?;
+        let mut value = if codec.is_remote(usize::from(self.version)) {
+            let form = self.known_form(codec.hub_index(), Media::Json);
+            let form = form.ok_or_else(|| Error::External(codec.storage.kind.to_string()))?;
+            proto::json::decode_any(&form).map_err(|e| Error::Decode(e.to_string()))?.value
+        } else {
+            codec.decode_stored(&self.stored, self.revision)?
+        };
         if let Some(decorate) = codec.storage.hooks.decorate {
             decorate(&mut value);
         }
@@ -86,25 +103,36 @@ impl Entry {
 
     /// The object in a version (an index among the codec's) and encoding; JSON ends in a newline, as answers do.
     pub fn form(&self, codec: &Codec, version: usize, media: Media) -> Result<Bytes, Error> {
-        let find = |forms: &SmallVec<[(u8, Media, Bytes); 1]>| {
-            forms.iter().find(|(v, m, _)| usize::from(*v) == version && *m == media).map(|(.., b)| b.clone())
-        };
-        if let Some(bytes) = find(&self.forms.lock()) {
+        if let Some(bytes) = self.known_form(version, media) {
             return Ok(bytes);
         }
-        let mut encoded = codec.encode(version, self.decode(codec)?, media)?;
+        let encoded = codec.encode(version, self.decode(codec)?, media)?;
+        Ok(self.keep_form(version, media, encoded))
+    }
+
+    fn known_form(&self, version: usize, media: Media) -> Option<Bytes> {
+        find_form(&self.forms.lock(), version, media)
+    }
+
+    fn keep_form(&self, version: usize, media: Media, mut encoded: Vec<u8>) -> Bytes {
         if media == Media::Json {
             encoded.push(b'\n');
         }
         encoded.shrink_to_fit();
         let mut forms = self.forms.lock();
         // Another reader may have been quicker; then its bytes are shared and ours go.
-        if let Some(bytes) = find(&forms) {
-            return Ok(bytes);
+        if let Some(bytes) = find_form(&forms, version, media) {
+            return bytes;
         }
         let bytes = Bytes::from(encoded);
         forms.push((version as u8, media, bytes.clone()));
-        Ok(bytes)
+        bytes
+    }
+
+    /// Whether the hub version's form is still to be had from outside.
+    fn awaits_conversion(&self, codec: &Codec) -> bool {
+        codec.is_remote(usize::from(self.version))
+            && self.known_form(codec.hub_index(), Media::Json).is_none()
     }
 
     /// How many bytes it holds.
@@ -128,6 +156,52 @@ impl Entry {
     }
 }
 
+type Forms = SmallVec<[(u8, Media, Bytes); 1]>;
+
+fn find_form(forms: &Forms, version: usize, media: Media) -> Option<Bytes> {
+    forms.iter().find(|(v, m, _)| usize::from(*v) == version && *m == media).map(|(.., b)| b.clone())
+}
+
+/// How many stored bytes go into one call of an outside conversion.
+const CONVERSION_BATCH: usize = 512 << 10;
+
+/// Of these entries, those whose hub form is still to be had from outside. Without such a conversion: none.
+pub fn waiting(codec: &Codec, entries: &mut dyn Iterator<Item = &Arc<Entry>>) -> Vec<Arc<Entry>> {
+    match codec.external() {
+        Some(_) => entries.filter(|e| e.awaits_conversion(codec)).cloned().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Has entries converted to the hub version from outside: whoever reads them afterwards finds the form they have there.
+pub async fn convert(codec: &Codec, waiting: Vec<Arc<Entry>>) -> Result<(), Status> {
+    let Some(conversion) = codec.external() else { return Ok(()) };
+    let undecodable = |e: Error| Status::internal(e);
+    let hub = codec.hub_index();
+    let mut rest = waiting.as_slice();
+    while !rest.is_empty() {
+        let (mut trees, mut size) = (Vec::new(), 0);
+        for entry in rest {
+            if size >= CONVERSION_BATCH {
+                break;
+            }
+            size += entry.stored.len();
+            let (mut tree, _) = codec.decode_as_stored(&entry.stored, entry.revision).map_err(undecodable)?;
+            proto::view::remove_at(&mut tree, &["metadata", "resourceVersion"]);
+            trees.push(tree);
+        }
+        let (batch, later) = rest.split_at(trees.len());
+        rest = later;
+        let converted = conversion.convert(trees, codec.hub().api_version()).await?;
+        for (entry, tree) in batch.iter().zip(converted) {
+            let tree = codec.converted(hub, tree, entry.revision).map_err(undecodable)?;
+            let form = encode(codec.hub(), &tree, Media::Json).map_err(undecodable)?;
+            entry.keep_form(hub, Media::Json, form);
+        }
+    }
+    Ok(())
+}
+
 /// What a reader selects.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
@@ -143,8 +217,26 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether it takes the objects' content to know what is selected.
+    pub fn needs_content(&self) -> bool {
+        let known = |name: &str| matches!(name, "metadata.name" | "metadata.namespace");
+        self.fields.requirements.iter().any(|r| !known(&r.field))
+    }
+
     /// Whether this entry is selected.
-    pub fn matches(&self, storage: &Storage, entry: &Entry) -> bool {
+    pub fn matches(&self, codec: &Codec, entry: &Entry) -> bool {
+        let storage = &codec.storage;
+        if codec.is_remote(usize::from(entry.version)) && self.needs_content() {
+            // The index is that of another version.
+            return entry.decode(codec).is_ok_and(|hub| {
+                let same = Entry::new(storage, &entry.key, Bytes::new(), 0, 0, &hub);
+                self.matches_index(storage, &same)
+            });
+        }
+        self.matches_index(storage, entry)
+    }
+
+    fn matches_index(&self, storage: &Storage, entry: &Entry) -> bool {
         (self.labels.is_empty() || self.labels.matches_with(|k| entry.label(k)))
             && (self.fields.is_empty() || self.fields.matches_with(|f| entry.field(storage, f)))
     }

@@ -226,12 +226,15 @@ impl Row {
 
     /// Makes an entry of a key's value, with the tree it has.
     pub fn entry(&self, key: &str, kv: Kv) -> (Arc<Entry>, Value) {
-        let hub = self.codec.decode_stored(&kv.value, kv.revision).unwrap_or_else(|error| {
-            tracing::error!(key = %kv.key, %error, "an object in etcd can't be decoded");
-            Value::Null
-        });
-        let entry = Entry::new(&self.codec.storage, key, kv.value, kv.revision, kv.lease, &hub);
-        (Arc::new(entry.outdated(kv.stale)), hub)
+        let (stored, revision, lease) = (kv.value.clone(), kv.revision, kv.lease);
+        match Entry::of(&self.codec, key, kv) {
+            Ok((entry, tree)) => (Arc::new(entry), tree),
+            Err(error) => {
+                tracing::error!(key, %error, "an object in etcd can't be decoded");
+                let entry = Entry::new(&self.codec.storage, key, stored, revision, lease, &Value::Null);
+                (Arc::new(entry), Value::Null)
+            }
+        }
     }
 
     /// The whole content at a revision. Only the feed calls this.

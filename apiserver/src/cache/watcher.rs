@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use etcd_client::{EventType, WatchStream};
+use proto::status::Status;
 use tokio::sync::watch;
 
-use super::entry::{Entry, Selection};
+use super::entry::{self, Entry, Selection};
 use super::feed::Feed;
 use super::row::{Change, Event, Position, Row, TooOld};
 use crate::storage::Error;
@@ -25,6 +26,15 @@ pub enum Item {
     InitialEnd(i64),
 }
 
+impl Item {
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Item::Change(_, entry) => Some(entry),
+            Item::InitialEnd(_) => None,
+        }
+    }
+}
+
 /// Why a watch ends.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Ended {
@@ -34,11 +44,14 @@ pub enum Ended {
     /// etcd.
     #[error(transparent)]
     Etcd(#[from] Error),
+    /// An object's conversion.
+    #[error("{0}")]
+    Conversion(Status),
 }
 
 /// Where its changes come from.
 enum Source {
-    Cached { row: Arc<Row>, feed: Arc<Feed>, changes: watch::Receiver<()>, at: Position },
+    Cached { row: Arc<Row>, codec: Arc<Codec>, feed: Arc<Feed>, changes: watch::Receiver<()>, at: Position },
     Direct { etcd: Etcd, codec: Arc<Codec>, keys: Keys, stream: WatchStream, revision: i64 },
 }
 
@@ -55,6 +68,7 @@ impl Watcher {
     /// From a position in a cached row's history, after these first items.
     pub fn cached(
         row: Arc<Row>,
+        codec: Arc<Codec>,
         feed: Arc<Feed>,
         at: Position,
         prefix: String,
@@ -62,7 +76,12 @@ impl Watcher {
         first: VecDeque<Item>,
     ) -> Self {
         let changes = row.changes();
-        Watcher { source: Source::Cached { row, feed, changes, at }, selection, prefix, pending: first }
+        Watcher {
+            source: Source::Cached { row, codec, feed, changes, at },
+            selection,
+            prefix,
+            pending: first,
+        }
     }
 
     /// From etcd, after a revision and these first items.
@@ -84,7 +103,7 @@ impl Watcher {
     /// The codec of what it watches.
     pub fn codec(&self) -> &Arc<Codec> {
         match &self.source {
-            Source::Cached { row, .. } => &row.codec,
+            Source::Cached { codec, .. } => codec,
             Source::Direct { codec, .. } => codec,
         }
     }
@@ -121,13 +140,13 @@ impl Watcher {
 
     async fn fill(&mut self) -> Result<(), Ended> {
         match &mut self.source {
-            Source::Cached { row, changes, at, .. } => {
+            Source::Cached { row, codec, changes, at, .. } => {
                 changes.borrow_and_update();
                 let events = row.events_after(*at, BATCH).map_err(Ended::TooOld)?;
                 if let Some(last) = events.last() {
+                    let seen = selected(codec, &self.selection, &self.prefix, &events).await?;
+                    // Nothing waits from here on: a watch that is cancelled loses nothing.
                     at.revision = last.entry.revision;
-                    let codec = &row.codec;
-                    let seen = events.iter().filter_map(|e| select(codec, &self.selection, &self.prefix, e));
                     self.pending.extend(seen);
                 } else {
                     // The row goes away only with its last watcher, so this waits for a change.
@@ -165,11 +184,7 @@ impl Watcher {
 fn direct_event(etcd: &Etcd, codec: &Codec, keys: &Keys, event: &etcd_client::Event) -> Option<Event> {
     let kv = event.kv()?;
     let key = keys.relative(std::str::from_utf8(kv.key()).ok()?)?;
-    let entry = |kv: Kv| {
-        let hub = codec.decode_stored(&kv.value, kv.revision).ok()?;
-        let entry = Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &hub);
-        Some(Arc::new(entry.outdated(kv.stale)))
-    };
+    let entry = |kv: Kv| Entry::of(codec, key, kv).ok().map(|(entry, _)| Arc::new(entry));
     let previous = event.prev_kv().and_then(|kv| entry(etcd.copy(kv)));
     match event.event_type() {
         EventType::Put => {
@@ -183,12 +198,31 @@ fn direct_event(etcd: &Etcd, codec: &Codec, keys: &Keys, event: &etcd_client::Ev
     }
 }
 
+/// What changes mean to someone who sees only part of the objects, converted to the version he reads.
+async fn selected(
+    codec: &Codec,
+    selection: &Selection,
+    prefix: &str,
+    events: &[Arc<Event>],
+) -> Result<Vec<Item>, Ended> {
+    if selection.needs_content() {
+        let near = events.iter().filter(|e| e.entry.key.starts_with(prefix));
+        let waiting =
+            entry::waiting(codec, &mut near.flat_map(|e| e.previous.iter().chain(std::iter::once(&e.entry))));
+        entry::convert(codec, waiting).await.map_err(Ended::Conversion)?;
+    }
+    let seen: Vec<Item> = events.iter().filter_map(|e| select(codec, selection, prefix, e)).collect();
+    let waiting = entry::waiting(codec, &mut seen.iter().filter_map(Item::entry));
+    entry::convert(codec, waiting).await.map_err(Ended::Conversion)?;
+    Ok(seen)
+}
+
 /// What a change means to someone who sees only part of the objects: an object that leaves the selection is gone.
 fn select(codec: &Codec, selection: &Selection, prefix: &str, event: &Event) -> Option<Item> {
     if !event.entry.key.starts_with(prefix) {
         return None;
     }
-    let sees = |e: &Arc<Entry>| selection.matches(&codec.storage, e);
+    let sees = |e: &Arc<Entry>| selection.matches(codec, e);
     if event.change == Change::Deleted {
         return sees(&event.entry).then(|| Item::Change(Change::Deleted, event.entry.clone()));
     }

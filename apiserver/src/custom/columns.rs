@@ -1,131 +1,83 @@
 //! Printer columns of custom resources.
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use proto::time::human_age;
 use proto::view::{at, text_at};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
+use super::jsonpath::Path;
+use super::version::Version;
 use crate::registry::{Column, Endpoint, Name};
 
 /// Where each column's value is, and its type.
-struct Paths(Vec<(Vec<Step>, String)>);
+pub(super) type Cells = Vec<(Path, String)>;
 
-/// One step of a JSONPath; the subset that columns are written in.
-#[derive(Debug, Clone, PartialEq)]
-enum Step {
-    /// `.name` or `['name']`
-    Field(String),
-    /// `[0]`
-    Index(usize),
-    /// `[*]`
-    All,
-    /// `[?(@.name=="value")]`
-    Where(String, String),
-}
+const AGE: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-/// Gives the endpoint the version's columns: the name, then those of the definition, or the age if it has none.
-pub(super) fn install(endpoint: &mut Endpoint, version: &Value) {
+/// The version's columns: the name, then those of the definition, or the age if it has none. A path that can't be read ends them.
+pub(super) fn of(version: &Value) -> (Vec<Column>, Cells) {
     let mut columns = vec![Column::of_name()];
-    let mut paths = Vec::new();
-    for column in at(version, &["additionalPrinterColumns"]).as_array().into_iter().flatten() {
+    let mut cells = Cells::new();
+    let declared =
+        at(version, &["additionalPrinterColumns"]).as_array().map(Vec::as_slice).unwrap_or_default();
+    if declared.is_empty() {
+        columns.push(Column::new("Age", "date", 0, AGE));
+        cells.extend(Path::parse(".metadata.creationTimestamp").map(|path| (path, "date".to_owned())));
+    }
+    for column in declared {
         let text = |name: &str| Name::Owned(text_at(column, &[name]).to_owned());
+        let json_path = text_at(column, &["jsonPath"]);
+        let Some(path) = Path::parse(json_path) else { break };
+        let description = match text_at(column, &["description"]) {
+            "" => format!("Custom resource definition column (in JSONPath format): {json_path}"),
+            given => given.to_owned(),
+        };
         columns.push(Column {
             name: text("name"),
             kind: text("type"),
             format: text("format"),
-            description: text("description"),
+            description: description.into(),
             priority: column["priority"].as_i64().and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
         });
-        paths.push((parse(text_at(column, &["jsonPath"])), text_at(column, &["type"]).to_owned()));
+        cells.push((path, text_at(column, &["type"]).to_owned()));
     }
-    if paths.is_empty() {
-        columns.push(Column::new("Age", "date", 0, ""));
-        paths.push((parse(".metadata.creationTimestamp"), "date".to_owned()));
-    }
-    endpoint.columns = columns;
-    endpoint.data = Some(Arc::new(Paths(paths)));
-    endpoint.row = Some(row);
+    (columns, cells)
 }
 
-fn row(endpoint: &Endpoint, object: &Value, now: Timestamp) -> Vec<Value> {
-    let mut cells = vec![at(object, &["metadata", "name"]).clone()];
-    let paths = endpoint.data.clone().and_then(|data| data.downcast::<Paths>().ok());
-    for (path, kind) in paths.iter().flat_map(|p| &p.0) {
-        cells.push(find(object, path).map_or(Value::Null, |value| cell(value, kind, now)));
+/// The cells of an object.
+pub(super) fn row(endpoint: &Endpoint, object: &Value, now: Timestamp) -> Vec<Value> {
+    let mut row = vec![at(object, &["metadata", "name"]).clone()];
+    for (path, kind) in Version::of(endpoint).into_iter().flat_map(|version| &version.columns) {
+        row.push(path.find(object).first().map_or(Value::Null, |value| cell(value, kind, now)));
     }
-    cells
+    row
 }
 
 fn cell(value: &Value, kind: &str, now: Timestamp) -> Value {
     match (kind, value) {
+        ("string", Value::String(_)) => value.clone(),
+        ("string", Value::Null) => "<no value>".into(),
+        ("string", other) => other.to_string().into(),
+        ("integer", Value::Number(number)) => {
+            number.as_i64().or_else(|| number.as_f64().map(|f| f as i64)).into()
+        }
+        ("number", Value::Number(number)) => number.as_f64().map_or(Value::Null, whole_or_float),
+        ("boolean", Value::Bool(_)) => value.clone(),
+        ("date", Value::String(text)) if text.is_empty() => "<unknown>".into(),
         ("date", Value::String(text)) => match text.parse() {
             Ok(then) => human_age(then, now).into(),
             Err(_) => "<invalid>".into(),
         },
-        ("string", Value::String(_))
-        | ("integer" | "number", Value::Number(_))
-        | ("boolean", Value::Bool(_)) => value.clone(),
-        ("string", other) => other.to_string().into(),
         _ => Value::Null,
     }
 }
 
-fn find<'a>(value: &'a Value, path: &[Step]) -> Option<&'a Value> {
-    let Some((step, rest)) = path.split_first() else { return Some(value) };
-    let items = || value.as_array().into_iter().flatten();
-    match step {
-        Step::Field(name) => find(value.get(name)?, rest),
-        Step::Index(i) => find(value.get(i)?, rest),
-        Step::All => items().find_map(|item| find(item, rest)),
-        Step::Where(name, wanted) => items()
-            .filter(|item| item.get(name).and_then(Value::as_str) == Some(wanted))
-            .find_map(|item| find(item, rest)),
+/// A float as Go prints it: without a fraction if it has none.
+fn whole_or_float(float: f64) -> Value {
+    if float.fract() == 0.0 && float.abs() < 1e15 {
+        return Value::from(float as i64);
     }
-}
-
-/// The steps of a path; what can't be read finds nothing.
-fn parse(text: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut rest = text.trim().trim_start_matches('{').trim_end_matches('}');
-    while !rest.is_empty() {
-        if let Some(bracket) = rest.strip_prefix('[') {
-            let Some(end) = bracket.find(']') else { break };
-            let inner = &bracket[..end];
-            rest = &bracket[end + 1..];
-            let quoted = |s: &str| s.trim_matches(|c| c == '\'' || c == '"').to_owned();
-            let filter = inner.strip_prefix("?(@.").and_then(|f| f.strip_suffix(')'));
-            steps.push(match (filter.and_then(|f| f.split_once("==")), inner.parse()) {
-                (Some((name, value)), _) => Step::Where(name.trim().to_owned(), quoted(value.trim())),
-                (None, Ok(index)) => Step::Index(index),
-                (None, Err(_)) if inner == "*" => Step::All,
-                (None, Err(_)) => Step::Field(quoted(inner)),
-            });
-            continue;
-        }
-        rest = rest.strip_prefix('.').unwrap_or(rest);
-        // A dot that belongs to the name has a backslash before it.
-        let mut name = String::new();
-        let mut chars = rest.char_indices();
-        let mut end = rest.len();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '\\' => name.extend(chars.next().map(|(_, c)| c)),
-                '.' | '[' => {
-                    end = i;
-                    break;
-                }
-                c => name.push(c),
-            }
-        }
-        rest = &rest[end..];
-        if name.is_empty() {
-            break;
-        }
-        steps.push(Step::Field(name));
-    }
-    steps
+    Number::from_f64(float).map_or(Value::Null, Value::Number)
 }
 
 #[cfg(test)]
@@ -134,16 +86,35 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn paths_find_values() {
-        let object = json!({
-            "metadata": {"labels": {"a.b/c": "l"}},
-            "status": {"conditions": [{"type": "A", "status": "1"}, {"type": "Ready", "status": "2"}]},
-        });
-        let get = |path: &str| find(&object, &parse(path)).cloned();
-        assert_eq!(get(".status.conditions[?(@.type==\"Ready\")].status"), Some(json!("2")));
-        assert_eq!(get(".status.conditions[0].type"), Some(json!("A")));
-        assert_eq!(get(".metadata.labels.a\\.b/c"), Some(json!("l")));
-        assert_eq!(get(".metadata.labels['a.b/c']"), Some(json!("l")));
-        assert_eq!(get(".spec.none"), None);
+    fn cells_follow_their_types() {
+        let now = "2024-01-02T00:00:00Z".parse().expect("a time");
+        let cases = [
+            ("string", json!("a"), json!("a")),
+            ("string", json!(3), json!("3")),
+            ("string", json!(["a", 1]), json!("[\"a\",1]")),
+            ("string", json!(null), json!("<no value>")),
+            ("integer", json!(2.7), json!(2)),
+            ("number", json!(2), json!(2)),
+            ("number", json!(2.5), json!(2.5)),
+            ("boolean", json!("true"), json!(null)),
+            ("date", json!("2024-01-01T00:00:00Z"), json!("24h")),
+            ("date", json!("soon"), json!("<invalid>")),
+        ];
+        for (kind, value, want) in cases {
+            assert_eq!(cell(&value, kind, now), want, "{kind} {value}");
+        }
+    }
+
+    #[test]
+    fn columns_are_described() {
+        let version = json!({"additionalPrinterColumns": [{"name": "Size", "type": "integer", "jsonPath": ".spec.size", "priority": 1}]});
+        let (columns, cells) = of(&version);
+        assert_eq!(cells.len(), 1);
+        assert_eq!(columns[1].priority, 1);
+        assert_eq!(
+            columns[1].description,
+            "Custom resource definition column (in JSONPath format): .spec.size"
+        );
+        assert_eq!(of(&json!({})).0[1].name, "Age");
     }
 }

@@ -1,44 +1,41 @@
 //! The rows of a definition.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use proto::schema::{self, Ref};
-use proto::view::{at, strs, text_at};
+use proto::view::{at, text_at};
 use serde_json::Value;
 
-use super::{columns, hooks, versions};
+use super::conversion::Webhook;
+use super::version::{self, Version};
+use super::{columns, hooks};
 use crate::registry::{
-    Backing, Conversion, Endpoint, Name, Scale, ScaleSelector, Selectable, Storage, Subresource, Verbs,
+    Backing, Conversion, Endpoint, Local, Name, Scale, ScaleSelector, Selectable, Storage, Subresource, Verbs,
 };
-
-/// What hooks of custom resources know: reached through the storage row.
-pub(super) struct Custom {
-    /// The JSON schema of each version.
-    pub(super) schemas: HashMap<String, Arc<Value>>,
-    /// Whether there is a status subresource.
-    pub(super) status: bool,
-}
 
 fn owned(text: &str) -> Name {
     Name::Owned(text.to_owned())
 }
 
-/// The storage row and the endpoints of a definition; `None` if it has no storage version.
-pub(super) fn of(definition: &Value) -> Option<(Storage, Vec<Endpoint>)> {
+/// The storage row and the endpoints of a definition under its accepted names; `None` if it has no storage version.
+pub(super) fn of(
+    definition: &Value,
+    names: &Value,
+    terminating: &Arc<AtomicBool>,
+    local: &Arc<dyn Local>,
+) -> Option<(Storage, Vec<Endpoint>)> {
     let group = text_at(definition, &["spec", "group"]);
-    let names = at(definition, &["spec", "names"]);
     let (plural, kind) = (text_at(names, &["plural"]), text_at(names, &["kind"]));
-    let stored = versions(definition).find(|v| v["storage"] == true)?;
+    let stored = version::all(definition).find(|v| v["storage"] == true)?;
     let stored_name = text_at(stored, &["name"]);
     let namespaced = text_at(definition, &["spec", "scope"]) == "Namespaced";
+    let preserves_all = at(definition, &["spec", "preserveUnknownFields"]) == &Value::Bool(true);
     let by_webhook = text_at(definition, &["spec", "conversion", "strategy"]) == "Webhook";
-    let schema = |version: &Value| Arc::new(at(version, &["schema", "openAPIV3Schema"]).clone());
-    let data = Custom {
-        schemas: versions(definition).map(|v| (text_at(v, &["name"]).to_owned(), schema(v))).collect(),
-        status: at(stored, &["subresources", "status"]).is_object(),
+    let conversion = match by_webhook && version::all(definition).count() > 1 {
+        true => Conversion::External(Arc::new(Webhook::new(definition, local.clone()))),
+        false => Conversion::Same,
     };
-    let selectable = at(stored, &["selectableFields"]).as_array().into_iter().flatten();
     let mut storage = Storage::new("", "", "", "");
     storage.group = owned(group);
     storage.resource = owned(plural);
@@ -47,20 +44,19 @@ pub(super) fn of(definition: &Value) -> Option<(Storage, Vec<Endpoint>)> {
     storage.namespaced = namespaced;
     storage.hub = (owned(group), owned(stored_name));
     storage.stored = storage.hub.clone();
-    storage.selectable = selectable
-        .map(|f| Selectable {
-            name: owned(text_at(f, &["jsonPath"]).trim_start_matches('.')),
-            get: None,
-            absent: "",
-        })
-        .collect();
     storage.hooks = hooks::main();
-    storage.data = Some(Arc::new(data));
-    let list = |field: &str| strs(at(names, &[field])).into_iter().map(owned).collect::<Vec<_>>();
-    let endpoints = versions(definition).map(|version| {
+    let mut endpoints = Vec::new();
+    for version in version::all(definition) {
         let name = text_at(version, &["name"]);
-        let json_schema = schema(version);
-        let served = version["served"] == true && (!by_webhook || name == stored_name);
+        let served = version["served"] == true;
+        let (columns, cells) = columns::of(version);
+        let known = Version::new(version, preserves_all, cells, terminating.clone());
+        for field in &known.selectable {
+            if !storage.selectable.iter().any(|own| own.name == *field) {
+                storage.selectable.push(Selectable { name: field.clone(), get: None, absent: "" });
+            }
+        }
+        let declared = at(version, &["schema", "openAPIV3Schema"]);
         let mut endpoint = Endpoint::new("", "", "", "");
         endpoint.group = owned(group);
         endpoint.version = owned(name);
@@ -69,36 +65,23 @@ pub(super) fn of(definition: &Value) -> Option<(Storage, Vec<Endpoint>)> {
         endpoint.kind = owned(kind);
         endpoint.list_kind = owned(text_at(names, &["listKind"]));
         endpoint.namespaced = namespaced;
-        endpoint.schema = Some(Ref::from(schema::structural(group, name, kind, &json_schema)));
+        endpoint.schema = Some(Ref::from(schema::structural(group, name, kind, declared)));
         endpoint.custom = true;
-        endpoint.short_names = list("shortNames");
-        endpoint.categories = list("categories");
+        endpoint.short_names = version::names(at(names, &["shortNames"]));
+        endpoint.categories = version::names(at(names, &["categories"]));
         endpoint.verbs = if served { Verbs::ALL } else { Verbs::NONE };
         endpoint.backing = Backing::Stored(owned(group), owned(plural));
-        endpoint.conversion = Conversion::Same;
-        endpoint.published = Some(json_schema);
-        endpoint.deprecated = deprecation(version, group, kind);
+        endpoint.conversion = conversion.clone();
+        endpoint.deprecated = version::deprecation(definition, version, kind);
         if served {
             endpoint.subresources = subresources(version);
         }
-        columns::install(&mut endpoint, version);
-        endpoint
-    });
-    let endpoints = endpoints.collect();
-    Some((storage, endpoints))
-}
-
-fn deprecation(version: &Value, group: &str, kind: &str) -> Option<Name> {
-    if version["deprecated"] != true {
-        return None;
+        endpoint.columns = columns;
+        endpoint.row = Some(columns::row);
+        endpoint.data = Some(Arc::new(known));
+        endpoints.push(endpoint);
     }
-    let given = text_at(version, &["deprecationWarning"]);
-    let name = text_at(version, &["name"]);
-    Some(if given.is_empty() {
-        Name::Owned(format!("{group}/{name} {kind} is deprecated"))
-    } else {
-        owned(given)
-    })
+    Some((storage, endpoints))
 }
 
 fn subresources(version: &Value) -> Vec<Subresource> {

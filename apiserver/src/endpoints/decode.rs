@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::MAX_BODY;
 use super::negotiate::Format;
 use super::options::Strictness;
+use crate::custom::Version;
 use crate::registry::Endpoint;
 use crate::storage::codec::{self, schema_of};
 
@@ -161,10 +162,10 @@ pub fn complete(
     decoded: &mut Decoded,
     strictness: Strictness,
 ) -> Result<Vec<String>, Status> {
-    if endpoint.custom
-        && let Some(ty) = &endpoint.schema
-    {
-        let dropped = proto::schema::prune(&mut decoded.value, ty);
+    if let Some(version) = Version::of(endpoint) {
+        let api_version = endpoint.api_version();
+        let expected = Expected { api_version: &api_version, kind: &endpoint.kind, ty: None };
+        let dropped = version.coerce(&mut decoded.value, false).map_err(|error| cannot(expected, &error))?;
         let texts = dropped.iter().map(|path| format!("unknown field {}", proto::field::quote(path)));
         decoded.warnings.extend(texts);
     }

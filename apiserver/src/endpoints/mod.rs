@@ -102,7 +102,15 @@ impl App {
     /// Answers a request.
     pub async fn answer(self: Arc<Self>, passed: Passed) -> Response {
         let form = Output::of_failure(passed.request.headers());
-        let done = if passed.info.is_resource { self.resource(passed).await } else { self.other(passed) };
+        let done = match &passed.info {
+            info if info.is_resource => self.resource(passed).await,
+            // Documents take a while to make.
+            info if info.path.starts_with("/openapi/") => {
+                let made = tokio::task::spawn_blocking(move || self.document_of_api(&passed)).await;
+                made.unwrap_or_else(|failed| Err(Status::internal(failed)))
+            }
+            _ => self.other(passed),
+        };
         done.unwrap_or_else(|status| answer::status(&status, form))
     }
 
@@ -134,18 +142,18 @@ impl App {
             }
             documents::CONFIGURATION_PATH => self.document("application/json", |d| &d.configuration),
             documents::JWKS_PATH => self.document("application/jwk-set+json", |d| &d.key_set),
-            openapi if openapi.starts_with("/openapi/") => {
-                let registry = self.engine.registry().load();
-                let (query, headers) =
-                    (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
-                self.openapi.answer(&registry, openapi, query, headers).ok_or_else(missing)
-            }
             _ => match self.discovery.answer(&self.engine.registry().load(), &passed)? {
                 Some(_) if !get && !matches!(path, "/" | "/index.html") => Err(not_allowed()),
                 Some(response) => Ok(response),
                 None => Ok(no_page()),
             },
         }
+    }
+
+    fn document_of_api(&self, passed: &Passed) -> Result<Response, Status> {
+        let registry = self.engine.registry().load();
+        let (query, headers) = (passed.request.uri().query().unwrap_or_default(), passed.request.headers());
+        self.openapi.answer(&registry, &passed.info.path, query, headers).ok_or_else(missing)
     }
 
     /// One of the documents by which others verify service account tokens.

@@ -6,6 +6,7 @@ use proto::{fields, labels};
 use serde_json::{Value, json};
 
 use crate::cache::entry::Selection;
+use crate::custom::Version;
 use crate::engine::{At, meta, token};
 use crate::registry::{Endpoint, Storage};
 use crate::server::query::Query;
@@ -155,8 +156,10 @@ pub fn selection(query: &Query, endpoint: &Endpoint, storage: &Storage) -> Resul
             requirement.field = own.to_string();
         }
         let name = requirement.field.as_str();
+        // A custom resource's versions each have selectable fields of their own.
+        let own = |version: &Version| version.selectable.iter().any(|field| field == name);
         let known = matches!(name, "metadata.name" | "metadata.namespace")
-            || storage.selectable.iter().any(|s| s.name == name);
+            || Version::of(endpoint).map_or_else(|| storage.selectable.iter().any(|s| s.name == name), own);
         if !known {
             return Err(Status::bad_request(if storage.selectable.is_empty() && !endpoint.custom {
                 format!(

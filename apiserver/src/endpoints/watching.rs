@@ -162,6 +162,7 @@ impl Events {
                     let status = match error {
                         Ended::TooOld(_) => Status::expired(error.to_string()),
                         Ended::Etcd(error) => Status::internal(error),
+                        Ended::Conversion(status) => status,
                     };
                     self.end(&mut out, &status);
                     return Some(out.freeze());

@@ -123,7 +123,7 @@ impl Engine {
                 return Err(taken(there));
             }
         } else {
-            let bytes = store.encode(&object)?;
+            let bytes = store.encode(&object).await?;
             let lease = store.lease_for(&object).await?;
             match store.etcd.put(&store.keys.full(&key), 0, bytes, lease).await.map_err(unavailable)? {
                 Written::Done(revision) => set_revision(&mut object, revision),

@@ -108,6 +108,7 @@ impl Engine {
         entry: &Arc<Entry>,
         marked: bool,
     ) -> Result<Outcome, Status> {
+        store.prepare(&mut [entry].into_iter()).await?;
         let mut old = entry.decode(&store.codec).map_err(undecodable)?;
         let mut warnings = Vec::new();
         let silent =
@@ -150,7 +151,7 @@ impl Engine {
             }
             Plan::Mark { mut object, then_remove } => {
                 if !ctx.dry_run {
-                    let bytes = store.encode(&object)?;
+                    let bytes = store.encode(&object).await?;
                     if bytes != entry.stored {
                         match store
                             .etcd

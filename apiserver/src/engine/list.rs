@@ -94,6 +94,12 @@ impl Store {
 
     /// Makes a list.
     pub async fn list(&self, query: &ListQuery) -> Result<Listed, Status> {
+        let listed = self.list_selected(query).await?;
+        self.prepare(&mut listed.items.iter()).await?;
+        Ok(listed)
+    }
+
+    async fn list_selected(&self, query: &ListQuery) -> Result<Listed, Status> {
         let prefix = self.scope(&query.namespace, &query.selection);
         if !query.continue_token.is_empty() {
             return self.next_page(query, &prefix).await;
@@ -101,13 +107,13 @@ impl Store {
         if let (Some(row), At::Exact(revision)) = (&self.row, query.at)
             && let Some(map) = row.kept_snapshot(revision)
         {
-            return Ok(self.page(row, &map, revision, "", &prefix, query));
+            return self.page(row, &map, revision, "", &prefix, query).await;
         }
         match &self.row {
             Some(row) if self.wait(query.at).await? => {
                 let reached = self.feed.revision();
                 let (map, position) = row.snapshot_to_watch();
-                Ok(self.page(row, &map, reached.max(position.revision), "", &prefix, query))
+                self.page(row, &map, reached.max(position.revision), "", &prefix, query).await
             }
             _ => {
                 let revision = if let At::Exact(revision) = query.at { revision } else { 0 };
@@ -130,16 +136,16 @@ impl Store {
             }
             let reached = self.feed.revision();
             let (map, position) = row.snapshot_to_watch();
-            return Ok(self.page(row, &map, reached.max(position.revision), &start, prefix, query));
+            return self.page(row, &map, reached.max(position.revision), &start, prefix, query).await;
         }
         match row.kept_snapshot(revision) {
-            Some(map) => Ok(self.page(row, &map, revision, &start, prefix, query)),
+            Some(map) => self.page(row, &map, revision, &start, prefix, query).await,
             None => self.list_etcd(revision, &start, prefix, query).await,
         }
     }
 
     /// A page of a snapshot; the snapshot is kept when there is more to come.
-    fn page(
+    async fn page(
         &self,
         row: &Row,
         map: &Map,
@@ -147,16 +153,16 @@ impl Store {
         start: &str,
         prefix: &str,
         query: &ListQuery,
-    ) -> Listed {
-        let storage = &self.codec.storage;
+    ) -> Result<Listed, Status> {
+        self.prepare_to_select(&query.selection, &mut map.range(prefix, start)).await?;
         let everything = query.selection.is_empty();
         // Upstream does not page what is read with resourceVersion=0.
         let limit = if query.at == At::Any { 0 } else { query.limit };
         let mut range =
-            map.range(prefix, start).filter(|e| everything || query.selection.matches(storage, e));
+            map.range(prefix, start).filter(|e| everything || query.selection.matches(&self.codec, e));
         if limit == 0 {
             let items = range.cloned().collect();
-            return Listed { items, revision, continue_token: String::new(), remaining: None };
+            return Ok(Listed { items, revision, continue_token: String::new(), remaining: None });
         }
         let items: Vec<_> = range.by_ref().take(limit).cloned().collect();
         let (mut continue_token, mut remaining) = (String::new(), None);
@@ -167,7 +173,19 @@ impl Store {
             remaining = everything.then(|| range.count() as i64 + 1);
             row.keep_snapshot(revision, map.clone());
         }
-        Listed { items, revision, continue_token, remaining }
+        Ok(Listed { items, revision, continue_token, remaining })
+    }
+
+    /// Has entries converted whose content decides whether they are selected.
+    fn prepare_to_select<'s>(
+        &'s self,
+        selection: &Selection,
+        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+    ) -> impl Future<Output = Result<(), Status>> + use<'s> {
+        match selection.needs_content() {
+            true => self.prepare(entries),
+            false => self.prepare(&mut std::iter::empty()),
+        }
     }
 
     /// A list from etcd, at a revision (0: the current one).
@@ -197,7 +215,8 @@ impl Store {
             let taken = page.kvs.len() as i64;
             for kv in page.kvs {
                 let entry = self.entry(kv)?;
-                if everything || query.selection.matches(&self.codec.storage, &entry) {
+                self.prepare_to_select(&query.selection, &mut [&entry].into_iter()).await?;
+                if everything || query.selection.matches(&self.codec, &entry) {
                     items.push(entry);
                 }
             }
@@ -246,9 +265,11 @@ impl Store {
                 let reached = self.feed.revision();
                 let (map, position) = row.snapshot_to_watch();
                 if query.initial {
-                    let selected =
-                        map.range(&prefix, "").filter(|e| query.selection.matches(&self.codec.storage, e));
-                    first.extend(selected.map(|e| Item::Change(Change::Added, e.clone())));
+                    self.prepare_to_select(&query.selection, &mut map.range(&prefix, "")).await?;
+                    let selected = map.range(&prefix, "").filter(|e| query.selection.matches(&self.codec, e));
+                    let selected: Vec<_> = selected.cloned().collect();
+                    self.prepare(&mut selected.iter()).await?;
+                    first.extend(selected.into_iter().map(|e| Item::Change(Change::Added, e)));
                 }
                 if query.initial_end {
                     first.push_back(Item::InitialEnd(reached.max(position.revision)));
@@ -256,7 +277,8 @@ impl Store {
                 position
             }
         };
-        Ok(Watcher::cached(row.clone(), self.feed.clone(), position, prefix, query.selection, first))
+        let (row, codec, feed) = (row.clone(), self.codec.clone(), self.feed.clone());
+        Ok(Watcher::cached(row, codec, feed, position, prefix, query.selection, first))
     }
 
     async fn watch_etcd(&self, query: WatchQuery, prefix: String) -> Result<Watcher, Status> {

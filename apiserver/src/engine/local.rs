@@ -102,6 +102,7 @@ impl Local for LocalClient {
             let store = self.store(group, resource)?;
             let key = crate::storage::keys::relative(namespace, name);
             let entry = store.fetch(&key).await?.ok_or_else(|| store.not_found(name))?;
+            store.prepare(&mut [&entry].into_iter()).await?;
             entry.decode(&store.codec).map(Arc::new).map_err(undecodable)
         })
     }

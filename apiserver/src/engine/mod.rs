@@ -185,7 +185,8 @@ impl Engine {
     /// The store behind a served endpoint.
     pub fn store_of(&self, served: &Served) -> Result<Arc<Store>, Status> {
         let storage = served.storage.as_ref().ok_or_else(Status::unknown_path)?;
-        self.store(&storage.group, &storage.resource).ok_or_else(Status::unknown_path)
+        let store = self.store(&storage.group, &storage.resource).ok_or_else(Status::unknown_path)?;
+        Ok(store.seen_from(&served.endpoint))
     }
 
     /// Serves a resource from now on, in place of the row that it had if it had one. It is seen only once it can be read.

@@ -6,10 +6,11 @@ use proto::status::{Cause, Status, reason};
 use serde_json::Value;
 
 use super::list::At;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{self, Entry};
 use crate::cache::feed::Feed;
 use crate::cache::fresh::Freshness;
 use crate::cache::row::Row;
+use crate::registry::Endpoint;
 use crate::storage::codec::{self, Codec};
 use crate::storage::etcd::{Etcd, Kv};
 use crate::storage::keys::{self, Keys};
@@ -17,6 +18,7 @@ use crate::storage::lease::Leases;
 use crate::storage::{self};
 
 /// One resource in the cache and in etcd.
+#[derive(Clone)]
 pub struct Store {
     /// Its codec, with the rows.
     pub codec: Arc<Codec>,
@@ -57,7 +59,9 @@ impl Store {
             Some(row) if self.wait(at).await? => row.get(&key),
             _ => self.fetch(&key).await?,
         };
-        found.ok_or_else(|| self.not_found(name))
+        let found = found.ok_or_else(|| self.not_found(name))?;
+        self.prepare(&mut [&found].into_iter()).await?;
+        Ok(found)
     }
 
     /// Reads an object from etcd.
@@ -87,9 +91,8 @@ impl Store {
     /// Makes an entry of what etcd answered.
     pub(super) fn entry(&self, kv: Kv) -> Result<Arc<Entry>, Status> {
         let key = self.keys.relative(&kv.key).unwrap_or(&kv.key).to_owned();
-        let hub = self.codec.decode_stored(&kv.value, kv.revision).map_err(undecodable)?;
-        let entry = Entry::new(&self.codec.storage, &key, kv.value, kv.revision, kv.lease, &hub);
-        Ok(Arc::new(entry.outdated(kv.stale)))
+        let (entry, _) = Entry::of(&self.codec, &key, kv).map_err(undecodable)?;
+        Ok(Arc::new(entry))
     }
 
     /// The lease for an object about to be written.
@@ -101,8 +104,35 @@ impl Store {
     }
 
     /// Bytes to store.
-    pub(super) fn encode(&self, object: &Value) -> Result<Vec<u8>, Status> {
-        self.codec.encode_stored(object).map_err(undecodable)
+    pub(super) async fn encode(&self, object: &Value) -> Result<Vec<u8>, Status> {
+        let (codec, stored) = (&self.codec, self.codec.stored_endpoint());
+        let Some(conversion) = codec.external().filter(|_| stored.version != codec.hub().version) else {
+            return codec.encode_stored(object).map_err(undecodable);
+        };
+        let mut object = object.clone();
+        proto::view::remove_at(&mut object, &["metadata", "resourceVersion"]);
+        let converted = conversion.convert(vec![object], stored.api_version()).await?;
+        let tree = converted.into_iter().next().unwrap_or_default();
+        let at = codec.version(stored).unwrap_or_default();
+        let tree = codec.converted(at, tree, 0).map_err(undecodable)?;
+        codec.encode_as_stored(tree).map_err(undecodable)
+    }
+
+    /// Has entries converted, where that takes outside help.
+    pub(super) fn prepare<'s>(
+        &'s self,
+        entries: &mut dyn Iterator<Item = &Arc<Entry>>,
+    ) -> impl Future<Output = Result<(), Status>> + use<'s> {
+        let waiting = entry::waiting(&self.codec, entries);
+        entry::convert(&self.codec, waiting)
+    }
+
+    /// This store as requests in the endpoint's version see it: that version is the hub.
+    pub(super) fn seen_from(self: Arc<Self>, endpoint: &Endpoint) -> Arc<Store> {
+        match self.codec.version(endpoint).filter(|at| endpoint.custom && *at != self.codec.hub_index()) {
+            None => self,
+            Some(at) => Arc::new(Store { codec: Arc::new(self.codec.seen_from(at)), ..Store::clone(&self) }),
+        }
     }
 }
 

@@ -104,6 +104,7 @@ impl Engine {
         let Some(entry) = &current.entry else {
             return self.create_absent(store, ctx, how, transform, key).await;
         };
+        store.prepare(&mut [entry].into_iter()).await?;
         let old = Arc::new(entry.decode(&store.codec).map_err(undecodable)?);
         if let Some(uid) = how.uid.as_deref().filter(|uid| *uid != meta::text(&old, "uid")) {
             let why = format!(
@@ -198,7 +199,7 @@ impl Engine {
             }
             return finished(new);
         }
-        let bytes = store.encode(&new)?;
+        let bytes = store.encode(&new).await?;
         if bytes == entry.stored && !entry.stale && store.codec.storage.ttl.is_none() {
             if !current.fresh {
                 // Nothing to write, but is that so of the current object too?
@@ -256,7 +257,7 @@ impl Engine {
                 warnings.append(&mut review.warnings);
             }
             if !ctx.dry_run {
-                let bytes = store.encode(&new)?;
+                let bytes = store.encode(&new).await?;
                 let lease = store.lease_for(&new).await?;
                 match store.etcd.put(&store.keys.full(key), 0, bytes, lease).await.map_err(unavailable)? {
                     Written::Done(revision) => set_revision(&mut new, revision),

@@ -36,14 +36,41 @@ pub(super) fn document(endpoint: &Endpoint) -> String {
 
 /// The group in operations and tags: `rbacAuthorization`, `core`.
 pub(super) fn group(group: &str) -> String {
-    let group = group.strip_suffix(".k8s.io").unwrap_or(group);
-    let mut parts = group.split('.').filter(|part| !part.is_empty());
-    let first = parts.next().unwrap_or("core").to_owned();
-    parts.fold(first, |name, part| name + &capital(part))
+    if group.is_empty() {
+        return "core".to_owned();
+    }
+    identifier(group.strip_suffix(".k8s.io").unwrap_or(group), false)
 }
 
-/// A word with a capital letter.
+/// A word with a capital letter, without what operation ids can't have.
 pub(super) fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+    identifier(word, true)
+}
+
+/// Joins the parts of a name that are letters, digits and underscores; each but the first, or all, get a capital letter.
+fn identifier(name: &str, mut capital: bool) -> String {
+    let mut out = String::with_capacity(name.len());
+    for (at, letter) in name.char_indices() {
+        if letter.is_alphabetic() || letter == '_' || (at > 0 && letter.is_numeric()) {
+            if std::mem::take(&mut capital) {
+                out.extend(letter.to_uppercase());
+            } else {
+                out.push(letter);
+            }
+        } else {
+            capital = true;
+        }
+    }
+    out
+}
+
+/// An indefinite article and a space; nothing before a plural.
+pub(super) fn article(noun: &str) -> &'static str {
+    if noun.ends_with('s') && !noun.ends_with("ss") {
+        ""
+    } else if noun.starts_with(|first: char| "aeiou".contains(first.to_ascii_lowercase())) {
+        "an "
+    } else {
+        "a "
+    }
 }

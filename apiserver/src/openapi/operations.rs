@@ -24,6 +24,7 @@ pub(super) type Parameter = (&'static str, &'static str);
 pub(super) struct Operation {
     /// Its unique name.
     pub(super) id: String,
+    pub(super) description: String,
     pub(super) tag: String,
     /// `x-kubernetes-action`; empty for none.
     pub(super) action: &'static str,
@@ -34,6 +35,8 @@ pub(super) struct Operation {
     pub(super) body: Option<(String, bool)>,
     /// The codes of success and their model; no model is a plain text.
     pub(super) responses: Vec<(&'static str, Option<String>)>,
+    /// The type of an answer that is no Kubernetes object; empty for the usual types.
+    pub(super) media: &'static str,
     /// Whether it patches.
     pub(super) patches: bool,
     /// Whether it can watch.
@@ -44,9 +47,12 @@ pub(super) struct Operation {
 
 impl Operation {
     /// The operation's object.
-    pub(super) fn print(&self, dialect: Dialect) -> Value {
+    pub(super) fn print(&self, dialect: Dialect) -> Map<String, Value> {
         let mut out = Map::new();
         out.insert("operationId".to_owned(), Value::from(self.id.as_str()));
+        if !self.description.is_empty() {
+            out.insert("description".to_owned(), Value::from(self.description.as_str()));
+        }
         out.insert("tags".to_owned(), json!([self.tag]));
         if !self.action.is_empty() {
             out.insert("x-kubernetes-action".to_owned(), Value::from(self.action));
@@ -66,17 +72,17 @@ impl Operation {
                     }
                     parameters.insert(0, body);
                 }
-                out.insert(
-                    "consumes".to_owned(),
-                    json!(if self.patches { self.patch_types() } else { &["*/*"] }),
-                );
+                if self.kind.is_some() {
+                    out.insert("consumes".to_owned(), json!(self.consumed()));
+                } else if self.responses.iter().any(|(_, model)| model.is_some()) {
+                    out.insert("consumes".to_owned(), json!(self.produced()));
+                }
                 out.insert("produces".to_owned(), json!(self.produced()));
                 out.insert("schemes".to_owned(), json!(["https"]));
             }
             Dialect::V3 => {
                 if let Some((model, required)) = &self.body {
-                    let types = if self.patches { self.patch_types() } else { &["*/*"] };
-                    let mut body = json!({"content": content(types, &dialect.reference(model))});
+                    let mut body = json!({"content": content(self.consumed(), &dialect.reference(model))});
                     if *required {
                         body["required"] = Value::Bool(true);
                     }
@@ -88,7 +94,15 @@ impl Operation {
             out.insert("parameters".to_owned(), Value::Array(parameters));
         }
         out.insert("responses".to_owned(), self.answers(dialect));
-        Value::Object(out)
+        out
+    }
+
+    fn consumed(&self) -> &'static [&'static str] {
+        match (self.patches, self.custom) {
+            (true, _) => self.patch_types(),
+            (false, true) => CUSTOM,
+            (false, false) => &["*/*"],
+        }
     }
 
     fn patch_types(&self) -> &'static [&'static str] {
@@ -96,12 +110,18 @@ impl Operation {
     }
 
     fn produced(&self) -> Vec<&'static str> {
+        if self.media == "text/plain" {
+            return [&[self.media], OBJECTS].concat();
+        }
+        if !self.media.is_empty() {
+            return vec![self.media];
+        }
         if self.responses.iter().any(|(_, model)| model.is_none()) {
             return vec!["*/*"];
         }
         let mut types = if self.custom { CUSTOM } else { OBJECTS }.to_vec();
-        if self.watches {
-            types.extend(if self.custom { &WATCHES[..1] } else { WATCHES });
+        if self.watches && !self.custom {
+            types.extend(WATCHES);
         }
         types
     }

@@ -1,13 +1,17 @@
 //! Schemas of models: a walk over the schema table.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+
 use proto::schema::{self, Field, Flags, List, ListKind, Map as MapOf, Shape, Type};
 use serde_json::{Map, Value, json};
 
-use super::{Dialect, names};
-use crate::registry::Endpoint;
+use super::paths::Row;
+use super::{Dialect, docs, names};
 
 const META: &str = "k8s.io/apimachinery/pkg/apis/meta/v1";
 const EXTENSIONS: &str = "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1";
+const DEFINITION: &str = "CustomResourceDefinition";
+const LIST: &str = "CustomResourceDefinitionList";
 
 /// The kinds that belong to every group and version.
 const EVERYWHERE: &[&str] = &[
@@ -20,29 +24,28 @@ const EVERYWHERE: &[&str] = &[
     "WatchEvent",
 ];
 
-/// The schemas that paths refer to, and those that these refer to in turn.
+/// The schemas of models, and of those that they refer to in turn.
 pub(super) fn reachable(
-    paths: &Map<String, Value>,
-    rows: &[std::sync::Arc<Endpoint>],
+    mut wanted: Vec<String>,
+    rows: &[Row],
     dialect: Dialect,
-) -> Map<String, Value> {
-    let mut index = Index::new(rows, dialect);
-    let mut schemas = Map::new();
-    let mut wanted = Vec::new();
-    paths.values().for_each(|path| references(path, &mut wanted));
+    put: &mut dyn FnMut(&str, Value),
+) {
+    let index = Index::new(rows, dialect);
+    let mut done = HashSet::new();
     while let Some(model) = wanted.pop() {
-        if schemas.contains_key(&model) {
+        if done.contains(&model) {
             continue;
         }
         let schema = index.schema(&model).unwrap_or_else(|| json!({"type": "object"}));
         references(&schema, &mut wanted);
-        schemas.insert(model, schema);
+        put(&model, schema);
+        done.insert(model);
     }
-    schemas
 }
 
 /// The models that a value refers to.
-fn references(value: &Value, found: &mut Vec<String>) {
+pub(super) fn references(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
@@ -61,27 +64,30 @@ fn references(value: &Value, found: &mut Vec<String>) {
 
 /// Finds models by name.
 struct Index<'a> {
-    types: std::collections::HashMap<String, &'static Type>,
-    rows: &'a [std::sync::Arc<Endpoint>],
-    /// The groups and versions of the document.
-    versions: Vec<(&'a str, &'a str)>,
+    types: HashMap<String, &'static Type>,
+    rows: &'a [Row],
+    /// The groups and versions that have the kinds of every group.
+    versions: BTreeSet<(&'a str, &'a str)>,
     dialect: Dialect,
 }
 
 impl<'a> Index<'a> {
-    fn new(rows: &'a [std::sync::Arc<Endpoint>], dialect: Dialect) -> Self {
-        let mut versions: Vec<(&str, &str)> =
-            rows.iter().map(|row| (row.group.as_ref(), row.version.as_ref())).collect();
-        versions.sort_unstable();
-        versions.dedup();
-        let mut types = std::collections::HashMap::new();
+    fn new(rows: &'a [Row], dialect: Dialect) -> Self {
+        let mut types = HashMap::new();
+        let mut versions = BTreeSet::from([("", "v1")]);
         for kind in schema::kinds() {
             known(kind.ty, &mut types);
+            if dialect == Dialect::V2 && kind.group != "meta.k8s.io" {
+                versions.insert((kind.group, kind.version));
+            }
+        }
+        if dialect == Dialect::V3 {
+            versions.extend(rows.iter().map(|row| (&*row.endpoint.group, &*row.endpoint.version)));
         }
         Index { types, rows, versions, dialect }
     }
 
-    fn schema(&mut self, model: &str) -> Option<Value> {
+    fn schema(&self, model: &str) -> Option<Value> {
         if let Some(ty) = self.types.get(model) {
             let mut schema = object(ty, self.dialect);
             let kinds = self.kinds(ty);
@@ -105,65 +111,138 @@ impl<'a> Index<'a> {
     }
 
     fn custom(&self, model: &str) -> Option<Value> {
-        let metadata = |name: &str| {
-            let reference = self.dialect.reference(&names::model(META, name));
-            if self.dialect == Dialect::V3 { json!({"allOf": [reference]}) } else { reference }
+        let row = self.rows.iter().map(|row| &*row.endpoint).filter(|row| row.custom).find(|row| {
+            let own = |kind: &str| model == names::custom(&row.group, &row.version, kind);
+            own(&row.kind) || own(&row.list_kind)
+        })?;
+        let version = crate::custom::Version::of(row);
+        let single = model == names::custom(&row.group, &row.version, &row.kind);
+        let (kind, mut schema) = match single {
+            true => (&row.kind, self.custom_object(version)),
+            false => (&row.list_kind, self.custom_list(row)),
         };
-        for row in self.rows.iter().filter(|row| row.custom) {
-            let kind = |kind: &str| json!([{"group": row.group, "version": row.version, "kind": kind}]);
-            if model == names::custom(&row.group, &row.version, &row.kind) {
-                let mut schema =
-                    row.published.as_deref().cloned().unwrap_or_else(|| json!({"type": "object"}));
-                let closed = schema.get("properties").is_some();
-                if let (Dialect::V2, true) = (self.dialect, closed) {
-                    simplify(&mut schema);
-                }
-                if closed {
-                    schema["properties"]["apiVersion"] = json!({"type": "string"});
-                    schema["properties"]["kind"] = json!({"type": "string"});
-                    schema["properties"]["metadata"] = metadata("ObjectMeta");
-                }
-                schema["x-kubernetes-group-version-kind"] = kind(&row.kind);
-                return Some(schema);
+        schema["x-kubernetes-group-version-kind"] =
+            json!([{"group": row.group, "version": row.version, "kind": kind}]);
+        let selectable = version.map_or(&[][..], |version| &version.selectable);
+        if !selectable.is_empty() {
+            schema["x-kubernetes-selectable-fields"] =
+                selectable.iter().map(|path| json!({"fieldPath": path})).collect();
+        }
+        Some(schema)
+    }
+
+    fn custom_object(&self, version: Option<&crate::custom::Version>) -> Value {
+        let open = || json!({"type": "object"});
+        let Some(version) = version.filter(|version| version.has_schema) else { return open() };
+        let mut schema = serde_json::to_value(&version.schema).unwrap_or_else(|_| open());
+        if self.dialect == Dialect::V2 {
+            // Clients of version 2 would refuse the fields they don't know.
+            if version.preserves_all || preserves(&schema) {
+                return open();
             }
-            if model == names::custom(&row.group, &row.version, &row.list_kind) {
-                let items = self.dialect.reference(&names::custom(&row.group, &row.version, &row.kind));
-                return Some(json!({
-                    "type": "object",
-                    "required": ["items"],
-                    "properties": {
-                        "apiVersion": {"type": "string"}, "kind": {"type": "string"},
-                        "items": {"type": "array", "items": items}, "metadata": metadata("ListMeta"),
-                    },
-                    "x-kubernetes-group-version-kind": kind(&row.list_kind),
-                }));
+            simplify(&mut schema);
+        }
+        self.embed(&mut schema);
+        self.add_meta(&mut schema, "ObjectMeta");
+        schema
+    }
+
+    fn custom_list(&self, row: &crate::registry::Endpoint) -> Value {
+        let items = self.dialect.reference(&names::custom(&row.group, &row.version, &row.kind));
+        let description = format!(
+            "List of {}. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md",
+            row.resource
+        );
+        let mut schema = json!({
+            "type": "object",
+            "description": format!("{} is a list of {}", row.list_kind, row.kind),
+            "required": ["items"],
+            "properties": {"items": {"type": "array", "items": items, "description": description}},
+        });
+        self.add_meta(&mut schema, "ListMeta");
+        schema
+    }
+
+    /// Adds what every object has.
+    fn add_meta(&self, schema: &mut Value, metadata: &str) {
+        let list = metadata == "ListMeta";
+        let of = self.types.get(&names::model(EXTENSIONS, if list { LIST } else { DEFINITION }));
+        let described = |field: &str| of.map_or_else(String::new, |ty| docs::of_field(ty, field));
+        for field in ["apiVersion", "kind"] {
+            let mut property = json!({"type": "string"});
+            describe(&mut property, described(field));
+            schema["properties"][field] = property;
+        }
+        let mut reference = self.dialect.reference(&names::model(META, metadata));
+        describe(&mut reference, described("metadata"));
+        schema["properties"]["metadata"] = self.dialect.wrapped(reference);
+    }
+
+    /// Adds what every object has to the resources embedded in a custom one.
+    fn embed(&self, schema: &mut Value) {
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.values_mut().for_each(|property| self.embed(property));
+        }
+        for name in ["items", "additionalProperties"] {
+            schema.get_mut(name).into_iter().for_each(|below| self.embed(below));
+        }
+        let embedded = schema.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true));
+        if !embedded || (self.dialect == Dialect::V2 && preserves(schema)) {
+            return;
+        }
+        self.add_meta(schema, "ObjectMeta");
+        let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+        for field in ["kind", "apiVersion"] {
+            if !required.iter().any(|own| own == field) {
+                required.push(Value::from(field));
             }
         }
-        None
+        schema["required"] = Value::Array(required);
     }
 }
 
-/// Takes what version 2 can't express out of a custom resource's schema.
+fn preserves(schema: &Value) -> bool {
+    schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+}
+
+/// Takes what version 2 or its clients can't take out of a custom resource's schema.
 fn simplify(schema: &mut Value) {
+    let preserves = preserves(schema);
     let Value::Object(map) = schema else { return };
-    if map.remove("nullable") == Some(Value::Bool(true)) {
-        // Version 2 has no nulls: such a value may be anything.
-        for name in ["type", "items", "properties", "additionalProperties"] {
-            map.remove(name);
-        }
-    }
     for name in ["oneOf", "anyOf", "allOf", "not", "default"] {
         map.remove(name);
     }
+    let nullable = map.remove("nullable") == Some(Value::Bool(true));
+    if nullable || preserves {
+        // Such a value may be anything.
+        map.remove("items");
+        map.remove("properties");
+    }
+    let kind = map.get("type").and_then(Value::as_str).unwrap_or_default();
+    if nullable || (kind == "array" && !map.contains_key("items")) || (kind == "object" && preserves) {
+        map.remove("type");
+    }
+    let is_nullable = |schema: &Value| schema.get("nullable") == Some(&Value::Bool(true));
+    if map.get("additionalProperties").is_some_and(is_nullable) {
+        map.remove("required");
+    }
     if let Some(Value::Object(properties)) = map.get_mut("properties") {
+        let nullable: Vec<String> =
+            properties.iter().filter(|(_, below)| is_nullable(below)).map(|(name, _)| name.clone()).collect();
         properties.values_mut().for_each(simplify);
+        if let Some(Value::Array(required)) = map.get_mut("required") {
+            required.retain(|name| !nullable.iter().any(|own| name == own));
+            if required.is_empty() {
+                map.remove("required");
+            }
+        }
     }
     for name in ["items", "additionalProperties"] {
         map.get_mut(name).into_iter().for_each(simplify);
     }
 }
 
-fn known(ty: &'static Type, types: &mut std::collections::HashMap<String, &'static Type>) {
+fn known(ty: &'static Type, types: &mut HashMap<String, &'static Type>) {
     if types.insert(names::of_type(ty), ty).is_some() {
         return;
     }
@@ -172,7 +251,7 @@ fn known(ty: &'static Type, types: &mut std::collections::HashMap<String, &'stat
     }
 }
 
-fn known_below(shape: &'static Shape, types: &mut std::collections::HashMap<String, &'static Type>) {
+fn known_below(shape: &'static Shape, types: &mut HashMap<String, &'static Type>) {
     match shape {
         Shape::Struct(schema::Ref::Static(ty))
         | Shape::SchemaOrBool(schema::Ref::Static(ty))
@@ -189,12 +268,17 @@ fn object(ty: &Type, dialect: Dialect) -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();
     ty.each_field(&mut |field| {
-        properties.insert(field.name.to_string(), property(field, dialect));
+        let description = docs::of_field(ty, &field.name);
+        properties.insert(field.name.to_string(), property(field, description, dialect));
         if field.flags.has(Flags::REQUIRED) {
             required.push(Value::from(field.name.as_ref()));
         }
     });
     let mut schema = Map::new();
+    let description = docs::of_type(ty);
+    if !description.is_empty() {
+        schema.insert("description".to_owned(), Value::from(description));
+    }
     schema.insert("type".to_owned(), Value::from("object"));
     if !properties.is_empty() {
         schema.insert("properties".to_owned(), Value::Object(properties));
@@ -208,16 +292,13 @@ fn object(ty: &Type, dialect: Dialect) -> Value {
     Value::Object(schema)
 }
 
-fn property(field: &Field, dialect: Dialect) -> Value {
+fn property(field: &Field, description: String, dialect: Dialect) -> Value {
     let mut schema = shape(&field.shape, dialect);
-    if dialect == Dialect::V3 {
-        // A reference stands alone in version 3.
-        if schema.get("$ref").is_some() {
-            schema = json!({"allOf": [schema]});
-        }
-        if let Some(default) = default(field) {
-            schema["default"] = default;
-        }
+    describe(&mut schema, description);
+    if dialect == Dialect::V3
+        && let Some(default) = default(field)
+    {
+        schema["default"] = default;
     }
     if !field.values().is_empty() {
         schema["enum"] = field.values().iter().map(|value| Value::from(value.as_ref())).collect();
@@ -241,7 +322,14 @@ fn property(field: &Field, dialect: Dialect) -> Value {
     if let Some(key) = field.merge_key() {
         schema["x-kubernetes-patch-merge-key"] = Value::from(key);
     }
-    schema
+    dialect.wrapped(schema)
+}
+
+/// Adds a description if there is one.
+fn describe(schema: &mut Value, description: String) {
+    if !description.is_empty() {
+        schema["description"] = Value::from(description);
+    }
 }
 
 /// The default that version 3 shows: the field's own, or the zero value of one that is always printed.
@@ -324,6 +412,7 @@ fn special(model: &str, dialect: Dialect) -> Option<Value> {
     Some(match model.rsplit('.').next()? {
         "Time" | "MicroTime" => json!({"type": "string", "format": "date-time"}),
         "Duration" => json!({"type": "string"}),
+        "Info" => version_info(),
         "Patch" | "FieldsV1" | "RawExtension" => json!({"type": "object"}),
         "Quantity" if dialect == Dialect::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
         "Quantity" => json!({"type": "string"}),
@@ -336,4 +425,25 @@ fn special(model: &str, dialect: Dialect) -> Option<Value> {
         }
         _ => return None,
     })
+}
+
+/// The version of a server, which no kind has.
+fn version_info() -> Value {
+    let always = [
+        "major",
+        "minor",
+        "gitVersion",
+        "gitCommit",
+        "gitTreeState",
+        "buildDate",
+        "goVersion",
+        "compiler",
+        "platform",
+    ];
+    let sometimes = ["emulationMajor", "emulationMinor", "minCompatibilityMajor", "minCompatibilityMinor"];
+    let always_shown =
+        always.iter().map(|name| ((*name).to_owned(), json!({"type": "string", "default": ""})));
+    let sometimes_shown = sometimes.iter().map(|name| ((*name).to_owned(), json!({"type": "string"})));
+    let properties: Map<String, Value> = always_shown.chain(sometimes_shown).collect();
+    json!({"type": "object", "required": always, "properties": properties})
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::registry::Builder;
 
-fn registry() -> Registry {
+fn registry() -> Arc<Registry> {
     let mut builder = Builder::default();
     builder.endpoint(Endpoint::new("apps", "v1", "deployments", "Deployment"));
     builder.endpoint(Endpoint { namespaced: false, ..Endpoint::new("", "v1", "nodes", "Node") });
@@ -9,17 +9,21 @@ fn registry() -> Registry {
         "properties": {"default": {"type": "integer", "default": 3}}}, "any": {"type": "string", "nullable": true}}});
     builder.endpoint(Endpoint {
         custom: true,
-        published: Some(Arc::new(schema)),
+        data: Some(Arc::new(crate::custom::Version::with_schema(schema))),
         ..Endpoint::new("example.org", "v1", "widgets", "Widget")
     });
-    builder.build()
+    Arc::new(builder.build())
+}
+
+fn full(response: Response) -> Bytes {
+    let Body::Full(body) = response.into_body() else { panic!("not a full body") };
+    body
 }
 
 fn get(path: &str) -> (StatusCode, Value) {
     let response = OpenApi::default().answer(&registry(), path, "", &HeaderMap::new()).unwrap();
     let code = response.status();
-    let Body::Full(body) = response.into_body() else { panic!("not a full body") };
-    (code, serde_json::from_slice(&body).unwrap())
+    (code, serde_json::from_slice(&full(response)).unwrap())
 }
 
 /// Every reference of a document leads to a schema in it.
@@ -49,13 +53,14 @@ fn version_3_is_split_by_group_and_version() {
     let (_, index) = get("/openapi/v3");
     let names: Vec<&str> = index["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
+        ".well-known/openid-configuration",
         "api",
         "api/v1",
         "apis",
         "apis/apps",
         "apis/apps/v1",
-        "apis/example.org",
         "apis/example.org/v1",
+        "openid/v1/jwks",
         "version",
     ];
     assert_eq!(names, expected);
@@ -130,4 +135,54 @@ fn documents_are_addressed_by_their_hash() {
     assert_eq!(moved.headers()[LOCATION], format!("/openapi/v3/api/v1?hash={hash}"));
     let headers = HeaderMap::from_iter([(IF_NONE_MATCH, tag)]);
     assert_eq!(ask("", &headers).status(), StatusCode::NOT_MODIFIED);
+}
+
+/// Protobuf is what a client gets that likes it better; it is that of the whole document, in pieces.
+#[test]
+fn documents_come_in_the_form_a_client_likes_best() {
+    let openapi = OpenApi::default();
+    let registry = registry();
+    let old = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let cases = [
+        ("", Some(JSON)),
+        ("*/*", Some(JSON)),
+        (
+            "application/json;q=0.8, application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+            Some(PROTOBUF_V2[0]),
+        ),
+        ("application/com.github.proto-openapi.spec.v2.v1.0+protobuf", Some(PROTOBUF_V2[0])),
+        (old, Some(PROTOBUF_V2[0])),
+        ("application/*", Some(JSON)),
+        ("text/html", None),
+        (PROTOBUF_V3[1], None),
+    ];
+    for (accept, expected) in cases {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+        let response = openapi.answer(&registry, "/openapi/v2", "", &headers).unwrap();
+        let media = response
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap().to_owned());
+        match expected {
+            Some(expected) => assert_eq!(media.as_deref(), Some(expected), "{accept}"),
+            None => assert_eq!(response.status(), StatusCode::NOT_ACCEPTABLE, "{accept}"),
+        }
+    }
+    let ask = |accept, coding| {
+        let headers = HeaderMap::from_iter([
+            (ACCEPT, HeaderValue::from_static(accept)),
+            (ACCEPT_ENCODING, HeaderValue::from_static(coding)),
+        ]);
+        openapi.answer(&registry, "/openapi/v2", "", &headers).unwrap()
+    };
+    let (json, protobuf) = (ask(JSON, ""), ask(old, ""));
+    assert_eq!(json.headers()[ETAG], protobuf.headers()[ETAG]);
+    let packed = ask(JSON, "gzip");
+    assert_eq!(packed.headers()[CONTENT_ENCODING], "gzip");
+    assert_eq!(unpack(&full(packed)), full(json));
+    let body = full(protobuf);
+    // The field of the first piece, `swagger`, and somewhere the name of a path.
+    assert!(body.starts_with(b"\x0a\x032.0"));
+    let path = b"/apis/apps/v1/namespaces/{namespace}/deployments";
+    assert!(body.windows(path.len()).any(|window| window == path));
 }

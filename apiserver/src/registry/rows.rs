@@ -313,10 +313,8 @@ pub struct Endpoint {
     pub subresources: Vec<Subresource>,
     /// Deprecation warning sent with every response.
     pub deprecated: Option<Name>,
-    /// What functions of custom resources need to know (printer columns).
+    /// What is known of this version of a custom resource (its schema, columns).
     pub data: Option<Arc<dyn Any + Send + Sync>>,
-    /// The schema that OpenAPI shows for a custom resource.
-    pub published: Option<Arc<Value>>,
 }
 
 impl Endpoint {
@@ -349,7 +347,6 @@ impl Endpoint {
             subresources: Vec::new(),
             deprecated: None,
             data: None,
-            published: None,
         }
     }
 

@@ -6,7 +6,8 @@ use proto::schema::Type;
 use proto::{json, protobuf};
 use serde_json::Value;
 
-use crate::registry::{Conversion, Endpoint, Registry, Storage};
+use crate::custom::Version;
+use crate::registry::{Conversion, Endpoint, ExternalConversion, Registry, Storage};
 
 /// An encoding of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,6 +64,40 @@ impl Codec {
         Some(Codec { storage, versions, hub, stored, media })
     }
 
+    /// The same row with another of its versions as hub: each version of a custom resource is its own.
+    pub fn seen_from(&self, version: usize) -> Self {
+        Codec {
+            storage: self.storage.clone(),
+            versions: self.versions.clone(),
+            hub: version,
+            stored: self.stored,
+            media: self.media,
+        }
+    }
+
+    /// What converts between versions outside of this process.
+    pub fn external(&self) -> Option<&Arc<dyn ExternalConversion>> {
+        match &self.versions[self.stored].conversion {
+            Conversion::External(conversion) => Some(conversion),
+            _ => None,
+        }
+    }
+
+    /// Whether a tree of this version reaches the hub only with outside help.
+    pub fn is_remote(&self, version: usize) -> bool {
+        version != self.hub && self.external().is_some()
+    }
+
+    /// The index of the hub version.
+    pub fn hub_index(&self) -> usize {
+        self.hub
+    }
+
+    /// The endpoint of the stored version.
+    pub fn stored_endpoint(&self) -> &Arc<Endpoint> {
+        &self.versions[self.stored]
+    }
+
     /// The endpoint of the hub version.
     pub fn hub(&self) -> &Arc<Endpoint> {
         &self.versions[self.hub]
@@ -75,6 +110,12 @@ impl Codec {
 
     /// Decodes stored bytes to the hub version, with defaults and the revision.
     pub fn decode_stored(&self, bytes: &[u8], revision: i64) -> Result<Value, Error> {
+        let (value, at) = self.decode_as_stored(bytes, revision)?;
+        self.to_hub(at, value)
+    }
+
+    /// The same in the version the bytes are of, with its index.
+    pub fn decode_as_stored(&self, bytes: &[u8], revision: i64) -> Result<(Value, usize), Error> {
         let (mut value, at) = if bytes.starts_with(protobuf::MAGIC) {
             let unknown = protobuf::unwrap(bytes).map_err(|e| Error::Decode(e.to_string()))?;
             let at = self.find(&unknown.api_version, &unknown.kind)?;
@@ -85,15 +126,40 @@ impl Codec {
             let at = self.find(&head.api_version, &head.kind)?;
             (decode(&self.versions[at], Media::Json, bytes)?, at)
         };
+        if let Some(version) = Version::of(&self.versions[at]) {
+            version.coerce(&mut value, true).map_err(|e| Error::Decode(e.to_string()))?;
+        }
         default(&self.versions[at], &mut value);
-        let mut value = self.to_hub(at, value)?;
         set_revision(&mut value, revision);
+        Ok((value, at))
+    }
+
+    /// A tree that came from an outside conversion to this version, in the form the version has.
+    pub fn converted(&self, version: usize, mut value: Value, revision: i64) -> Result<Value, Error> {
+        self.settle(version, &mut value)?;
+        if revision > 0 {
+            set_revision(&mut value, revision);
+        }
         Ok(value)
+    }
+
+    /// Gives a converted tree the type of its new version; a custom resource loses what that version does not have.
+    fn settle(&self, version: usize, value: &mut Value) -> Result<(), Error> {
+        let endpoint = &self.versions[version];
+        if let Some(known) = Version::of(endpoint) {
+            known.coerce(value, true).map_err(|e| Error::Decode(e.to_string()))?;
+        }
+        set_type(value, endpoint);
+        Ok(())
     }
 
     /// Encodes a hub-version tree as it is to be stored.
     pub fn encode_stored(&self, hub: &Value) -> Result<Vec<u8>, Error> {
-        let mut value = self.from_hub(self.stored, hub.clone())?;
+        self.encode_as_stored(self.from_hub(self.stored, hub.clone())?)
+    }
+
+    /// Encodes a tree of the stored version.
+    pub fn encode_as_stored(&self, mut value: Value) -> Result<Vec<u8>, Error> {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
             metadata.remove("selfLink");
@@ -128,7 +194,11 @@ impl Codec {
             Conversion::Functions { to_hub, .. } => to_hub(&mut value),
             _ => {}
         }
-        set_type(&mut value, self.hub());
+        if version == self.hub {
+            set_type(&mut value, self.hub());
+        } else {
+            self.settle(self.hub, &mut value)?;
+        }
         Ok(value)
     }
 
@@ -142,7 +212,11 @@ impl Codec {
             Conversion::Functions { from_hub, .. } => from_hub(&mut value),
             _ => {}
         }
-        set_type(&mut value, to);
+        if version == self.hub {
+            set_type(&mut value, to);
+        } else {
+            self.settle(version, &mut value)?;
+        }
         Ok(value)
     }
 
@@ -199,12 +273,9 @@ pub fn schema_of(endpoint: &Endpoint) -> Option<&Type> {
 
 /// Applies a version's defaults: the schema's, then those that span fields.
 pub fn default(endpoint: &Endpoint, value: &mut Value) {
-    if endpoint.custom
-        && let Some(ty) = &endpoint.schema
-    {
-        proto::schema::drop_nulls(value, ty);
-    }
-    if let Some(ty) = &endpoint.schema {
+    if let Some(version) = Version::of(endpoint) {
+        version.default(value);
+    } else if let Some(ty) = &endpoint.schema {
         proto::schema::default(value, ty);
     }
     if let Some(default) = endpoint.default {

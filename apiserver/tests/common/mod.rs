@@ -11,6 +11,7 @@ use component_base::daemon::Context;
 use component_base::tasks::Tasks;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -119,8 +120,7 @@ impl Server {
 
     /// The headers of the answer to a GET.
     pub async fn headers(&self, path: &str) -> HeaderMap {
-        let request = Request::get(path).header("host", "localhost").header("authorization", "Bearer secret");
-        let request = request.body(Full::new(Bytes::new())).expect("a request");
+        let request = self.request(path).body(Full::default()).expect("a request");
         self.exchange(request).await.map(|(_, headers, _)| headers).unwrap_or_default()
     }
 
@@ -162,10 +162,34 @@ impl Server {
         answer.map_or((StatusCode::SERVICE_UNAVAILABLE, String::new()), |(status, _, text)| (status, text))
     }
 
+    /// Reads in some form.
+    pub async fn accept(&self, path: &str, accept: &str) -> (StatusCode, String) {
+        let request = self.request(path).header("accept", accept).body(Full::default());
+        let request = request.expect("a request");
+        let answer = self.exchange(request).await;
+        answer.map_or((StatusCode::SERVICE_UNAVAILABLE, String::new()), |(status, _, text)| (status, text))
+    }
+
+    /// Opens a watch.
+    pub async fn watch(&self, path: &str) -> Watch {
+        let request = self.request(path).body(Full::default()).expect("a request");
+        let response = self.send_request(request).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK);
+        Watch { body: response.into_body(), rest: Vec::new() }
+    }
+
+    fn request(&self, path: &str) -> http::request::Builder {
+        let builder = Request::builder().uri(path).header("host", "localhost");
+        builder.header("authorization", "Bearer secret")
+    }
+
     /// One request on a connection of its own.
+    async fn send_request(&self, request: Request<Full<Bytes>>) -> Option<http::Response<Incoming>> {
+        connect(self.port).await?.send_request(request).await.ok()
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Option<(StatusCode, HeaderMap, String)> {
-        let mut sender = connect(self.port).await?;
-        let response = sender.send_request(request).await.ok()?;
+        let response = self.send_request(request).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
         Some((status, headers, String::from_utf8_lossy(&bytes).into_owned()))
@@ -184,6 +208,35 @@ impl Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A watch under way.
+#[allow(dead_code, reason = "not every test program watches so")]
+pub struct Watch {
+    body: Incoming,
+    rest: Vec<u8>,
+}
+
+#[allow(dead_code, reason = "not every test program watches so")]
+impl Watch {
+    /// The next events, as many as are wanted.
+    pub async fn take(&mut self, count: usize) -> Vec<Value> {
+        let mut events = Vec::new();
+        let reading = async {
+            while events.len() < count {
+                if let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = self.rest.drain(..=end).collect();
+                    events.push(serde_json::from_slice(&line).expect("an event"));
+                    continue;
+                }
+                let frame = self.body.frame().await.expect("the watch goes on").expect("a frame");
+                self.rest.extend(frame.into_data().unwrap_or_default());
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(20), reading).await;
+        assert!(done.is_ok(), "{count} events are wanted, these came: {events:?}");
+        events
     }
 }
 

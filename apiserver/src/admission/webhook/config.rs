@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use parking_lot::RwLock;
 use proto::labels::Selector;
 use serde_json::Value;
 
 use super::super::Operation;
 use super::super::step::{items, text};
+use crate::webhook::Remote;
 
 /// Which operations on which resources a webhook wants to see.
 #[derive(Clone, Debug)]
@@ -66,20 +65,11 @@ impl Rule {
     }
 }
 
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Address {
-    Url(String),
-    Service { namespace: String, name: String, path: String, port: u16 },
-}
-
 /// One webhook of a configuration.
 #[derive(Clone, Debug)]
 pub(super) struct Webhook {
     pub(super) name: String,
-    pub(super) address: Address,
-    /// PEM; empty: the system's authorities.
-    pub(super) ca_bundle: Vec<u8>,
+    pub(super) remote: Remote,
     pub(super) rules: Vec<Rule>,
     pub(super) fails_open: bool,
     pub(super) matches_equivalent: bool,
@@ -88,34 +78,22 @@ pub(super) struct Webhook {
     pub(super) object_selector: Option<Selector>,
     pub(super) has_match_conditions: bool,
     pub(super) allows_dry_run: bool,
-    pub(super) timeout: Duration,
     pub(super) review_versions: Vec<String>,
     pub(super) is_reinvoked: bool,
 }
 
 impl Webhook {
     pub(super) fn parse(webhook: &Value) -> Webhook {
-        let client = &webhook["clientConfig"];
-        let service = &client["service"];
-        let address = match client["url"].as_str() {
-            Some(url) => Address::Url(url.to_owned()),
-            None => Address::Service {
-                namespace: text(&service["namespace"]).to_owned(),
-                name: text(&service["name"]).to_owned(),
-                path: text(&service["path"]).to_owned(),
-                port: service["port"].as_u64().and_then(|port| port.try_into().ok()).unwrap_or(443),
-            },
-        };
         let selector = |field: &str| match &webhook[field] {
             Value::Null => Some(Selector::everything()),
             selector => Selector::from_label_selector(selector).ok(),
         };
         let seconds = webhook["timeoutSeconds"].as_u64().unwrap_or(10);
+        let timeout = Duration::from_secs(seconds.clamp(1, 30));
         let versions = items(&webhook["admissionReviewVersions"]).iter();
         Webhook {
             name: text(&webhook["name"]).to_owned(),
-            address,
-            ca_bundle: STANDARD.decode(text(&client["caBundle"])).unwrap_or_default(),
+            remote: Remote::parse(&webhook["clientConfig"], timeout, true),
             rules: items(&webhook["rules"]).iter().map(Rule::parse).collect(),
             fails_open: text(&webhook["failurePolicy"]) == "Ignore",
             matches_equivalent: text(&webhook["matchPolicy"]) != "Exact",
@@ -123,7 +101,6 @@ impl Webhook {
             object_selector: selector("objectSelector"),
             has_match_conditions: !items(&webhook["matchConditions"]).is_empty(),
             allows_dry_run: matches!(text(&webhook["sideEffects"]), "None" | "NoneOnDryRun"),
-            timeout: Duration::from_secs(seconds.clamp(1, 30)),
             review_versions: versions.map(|version| text(version).to_owned()).collect(),
             is_reinvoked: text(&webhook["reinvocationPolicy"]) == "IfNeeded",
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proto::json as codec;
-use proto::schema;
 use proto::status::Status;
 use serde_json::{Map, Value, json};
 
@@ -13,7 +12,9 @@ use super::super::Review;
 use super::super::step::{items, text};
 use super::config::Webhook;
 use crate::auth::text::quoted;
+use crate::custom::Version;
 use crate::registry::{Conversion, Endpoint};
+use crate::storage::codec::{default, schema_of};
 
 const GROUP: &str = "admission.k8s.io";
 
@@ -178,7 +179,7 @@ pub(super) async fn to_version(endpoint: &Endpoint, hub: &Value) -> Result<Value
         }
     }
     set_type(&mut object, &endpoint.api_version(), &endpoint.kind);
-    Ok(match &endpoint.schema {
+    Ok(match schema_of(endpoint) {
         Some(schema) => codec::print(&object, schema),
         None => object,
     })
@@ -187,18 +188,16 @@ pub(super) async fn to_version(endpoint: &Endpoint, hub: &Value) -> Result<Value
 /// A patched object of the endpoint's version, defaulted and back in the hub version.
 pub(super) async fn to_hub(endpoint: &Endpoint, patched: &Value, hub: &Value) -> Result<Value, Status> {
     let malformed = |error: String| Status::internal(error);
-    let mut object = match &endpoint.schema {
+    let mut object = match schema_of(endpoint) {
         Some(schema) => {
-            let mut object =
-                codec::canonical(patched, schema).map_err(|error| malformed(error.to_string()))?.value;
-            schema::default(&mut object, schema);
-            object
+            codec::canonical(patched, schema).map_err(|error| malformed(error.to_string()))?.value
         }
         None => patched.clone(),
     };
-    if let Some(default) = endpoint.default {
-        default(&mut object);
+    if let Some(version) = Version::of(endpoint) {
+        version.coerce(&mut object, false).map_err(|error| malformed(error.to_string()))?;
     }
+    default(endpoint, &mut object);
     let (api_version, kind) = (text(&hub["apiVersion"]), text(&hub["kind"]));
     match &endpoint.conversion {
         Conversion::Same => {}

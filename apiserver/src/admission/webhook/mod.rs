@@ -4,7 +4,6 @@
 //! object; validating ones all at once, on what will be stored. A webhook that can't be reached
 //! fails the write, unless its configuration says to go on without it.
 
-mod client;
 mod config;
 mod exchange;
 mod matching;
@@ -17,13 +16,13 @@ use futures::future::join_all;
 use proto::status::Status;
 use serde_json::Value;
 
-use self::client::Client;
 use self::config::{Configurations, Webhook};
 use self::exchange::{Answer, Invocation};
 use super::step::{items, text};
 use super::{Operation, Outcome, Plugin, Review};
 use crate::auth::text::quoted;
 use crate::registry::Local;
+use crate::webhook::Client;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -86,7 +85,7 @@ impl Dispatcher {
             false => Value::clone(&review.old),
         };
         let body = exchange::request(version, &uid, &invocation.endpoint, review, object, &old);
-        let response = self.client.call(&self.local, webhook, &body).await;
+        let response = self.client.call(&self.local, &webhook.remote, &body).await;
         let response = response.map_err(|error| Failure::Call(format!("failed to call webhook: {error}")))?;
         exchange::answer(version, &uid, mutating, &response)
             .map_err(|error| Failure::Call(format!("received invalid webhook response: {error}")))

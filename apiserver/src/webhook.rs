@@ -1,9 +1,13 @@
-//! Calls webhooks over HTTPS. Connections are kept: one HTTP/2 connection per webhook, or idle HTTP/1.1 ones.
+//! Calls webhooks (of admission, of conversion) over HTTPS. Connections are kept: one HTTP/2 connection per webhook, or idle
+//! HTTP/1.1 ones.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -11,14 +15,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
+use proto::view::{at, text_at};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::super::step::{find, items, text};
-use super::config::{Address, Webhook};
 use crate::registry::Local;
 
 /// Answers larger than this are refused.
@@ -32,6 +35,56 @@ const SYSTEM_BUNDLES: &[&str] = &[
 ];
 
 type Body = Full<Bytes>;
+
+/// Where a webhook is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Address {
+    /// At a URL.
+    Url(String),
+    /// Behind a Service of this cluster.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The path to ask for.
+        path: String,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// A webhook as connections see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    /// Where it is.
+    pub(crate) address: Address,
+    /// Certificates in PEM that it is trusted by; empty: the system's.
+    pub(crate) ca_bundle: Vec<u8>,
+    /// How long a call may take.
+    pub(crate) timeout: Duration,
+    /// Whether the webhook is told how long it may take.
+    pub(crate) tell_timeout: bool,
+}
+
+impl Remote {
+    /// Reads a WebhookClientConfig.
+    pub(crate) fn parse(config: &Value, timeout: Duration, tell_timeout: bool) -> Remote {
+        let service = at(config, &["service"]);
+        let text = |field: &str| text_at(service, &[field]).to_owned();
+        let address = match config.get("url").and_then(Value::as_str) {
+            Some(url) => Address::Url(url.to_owned()),
+            None => Address::Service {
+                namespace: text("namespace"),
+                name: text("name"),
+                path: text("path"),
+                port: at(service, &["port"]).as_u64().and_then(|port| port.try_into().ok()).unwrap_or(443),
+            },
+        };
+        let ca_bundle = STANDARD.decode(text_at(config, &["caBundle"])).unwrap_or_default();
+        Remote { address, ca_bundle, timeout, tell_timeout }
+    }
+}
 
 /// A webhook's address and trust: what connections are shared by.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -48,7 +101,7 @@ struct Connections {
 
 /// The caller of webhooks.
 #[derive(Default)]
-pub(super) struct Client {
+pub(crate) struct Client {
     connections: Mutex<HashMap<Key, Connections>>,
 }
 
@@ -63,10 +116,10 @@ struct Destination {
 
 impl Client {
     /// Posts the review; answers with the response's body.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         local: &Arc<dyn Local>,
-        webhook: &Webhook,
+        webhook: &Remote,
         review: &Value,
     ) -> Result<Value, String> {
         let destination = destination(local, webhook).await?;
@@ -83,7 +136,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        webhook: &Webhook,
+        webhook: &Remote,
         destination: &Destination,
         body: Bytes,
     ) -> Result<(u16, Bytes), String> {
@@ -141,11 +194,18 @@ impl Client {
     }
 }
 
-async fn destination(local: &Arc<dyn Local>, webhook: &Webhook) -> Result<Destination, String> {
-    let query = format!("timeout={}s", webhook.timeout.as_secs());
+async fn destination(local: &Arc<dyn Local>, webhook: &Remote) -> Result<Destination, String> {
+    let query = match webhook.tell_timeout {
+        true => format!("timeout={}s", webhook.timeout.as_secs()),
+        false => String::new(),
+    };
     match &webhook.address {
         Address::Url(url) => {
-            let separator = if url.contains('?') { '&' } else { '?' };
+            let separator = match (query.is_empty(), url.contains('?')) {
+                (true, _) => "",
+                (false, true) => "&",
+                (false, false) => "?",
+            };
             let uri: Uri =
                 format!("{url}{separator}{query}").parse().map_err(|_| format!("invalid url {url}"))?;
             let host = uri.host().ok_or("url has no host")?.trim_matches(['[', ']']).to_owned();
@@ -154,7 +214,8 @@ async fn destination(local: &Arc<dyn Local>, webhook: &Webhook) -> Result<Destin
         Address::Service { namespace, name, path, port } => {
             let host = format!("{name}.{namespace}.svc");
             let slash = if path.starts_with('/') { "" } else { "/" };
-            let uri = format!("https://{host}:{port}{slash}{path}?{query}");
+            let mark = if query.is_empty() { "" } else { "?" };
+            let uri = format!("https://{host}:{port}{slash}{path}{mark}{query}");
             let uri: Uri = uri.parse().map_err(|_| format!("invalid path {path}"))?;
             let dial = service_address(local, namespace, name, *port).await;
             let dial = dial.map_err(|error| format!("Post \"{uri}\": {error}"))?;
@@ -170,18 +231,22 @@ async fn service_address(
     name: &str,
     port: u16,
 ) -> Result<SocketAddr, String> {
-    let service = find(local, "", "services", namespace, name).await;
+    let service = match local.cached("", "services", namespace, name) {
+        Some(service) => Ok(service),
+        None => local.get("", "services", namespace, name).await,
+    };
     let service = service.map_err(|_| format!("service \"{name}\" not found"))?;
-    let spec = &service["spec"];
-    if text(&spec["type"]) == "ExternalName" {
-        let host = (text(&spec["externalName"]), port);
-        let mut found = tokio::net::lookup_host(host).await.map_err(|error| error.to_string())?;
-        return found.next().ok_or_else(|| format!("no address for {}", text(&spec["externalName"])));
+    let spec = at(&service, &["spec"]);
+    if text_at(spec, &["type"]) == "ExternalName" {
+        let alias = text_at(spec, &["externalName"]);
+        let mut found = tokio::net::lookup_host((alias, port)).await.map_err(|error| error.to_string())?;
+        return found.next().ok_or_else(|| format!("no address for {alias}"));
     }
-    if !items(&spec["ports"]).iter().any(|own| own["port"] == u64::from(port)) {
+    let mut ports = at(spec, &["ports"]).as_array().into_iter().flatten();
+    if !ports.any(|own| at(own, &["port"]) == u64::from(port)) {
         return Err(format!("no service port {port} found for service \"{name}\""));
     }
-    let address = text(&spec["clusterIP"]);
+    let address = text_at(spec, &["clusterIP"]);
     let address = address.parse().map_err(|_| format!("service \"{name}\" has no cluster address"))?;
     Ok(SocketAddr::new(address, port))
 }
@@ -191,7 +256,7 @@ enum Connection {
     Http2(http2::SendRequest<Body>),
 }
 
-async fn connect(webhook: &Webhook, destination: &Destination) -> Result<Connection, String> {
+async fn connect(webhook: &Remote, destination: &Destination) -> Result<Connection, String> {
     let tcp = match destination.dial {
         Some(address) => TcpStream::connect(address).await.map_err(|e| format!("dial tcp {address}: {e}"))?,
         None => {
