@@ -96,7 +96,11 @@ impl<'a> Index<'a> {
             }
             return Some(schema);
         }
-        self.custom(model).or_else(|| special(model, self.dialect))
+        self.custom(model).or_else(|| {
+            let mut schema = special(model, self.dialect)?;
+            describe(&mut schema, docs::of_model(model));
+            Some(schema)
+        })
     }
 
     /// The groups, versions and kinds that a type is registered as.
@@ -275,7 +279,7 @@ fn object(ty: &Type, dialect: Dialect) -> Value {
         }
     });
     let mut schema = Map::new();
-    let description = docs::of_type(ty);
+    let description = docs::of_model(&names::of_type(ty));
     if !description.is_empty() {
         schema.insert("description".to_owned(), Value::from(description));
     }

@@ -1,5 +1,7 @@
 //! An API server in this process over an etcd of its own.
 
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -212,13 +214,11 @@ impl Server {
 }
 
 /// A watch under way.
-#[allow(dead_code, reason = "not every test program watches so")]
 pub struct Watch {
     body: Incoming,
     rest: Vec<u8>,
 }
 
-#[allow(dead_code, reason = "not every test program watches so")]
 impl Watch {
     /// The next events, as many as are wanted.
     pub async fn take(&mut self, count: usize) -> Vec<Value> {

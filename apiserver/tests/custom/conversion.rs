@@ -45,7 +45,7 @@ fn versions(stored: &str) -> Value {
     ])
 }
 
-pub async fn by_webhook(server: &Server) {
+pub(crate) async fn by_webhook(server: &Server) {
     let (port, ca) = webhook::serve(convert).await;
     let mut endpoints = definition("endpoints", "Endpoint", versions("v1"));
     endpoints["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {

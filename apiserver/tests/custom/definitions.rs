@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::common::Server;
 use super::{DEFINITIONS, condition, definition, establish, object, path, until, version};
 
-pub async fn names_are_given_once(server: &Server) {
+pub(crate) async fn names_are_given_once(server: &Server) {
     let open =
         || json!([version("v1", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}))]);
     let first = establish(server, definition("firsts", "Shared", open())).await;
@@ -38,7 +38,7 @@ pub async fn names_are_given_once(server: &Server) {
     until(server, &second, |gone| gone["code"] == 404).await;
 }
 
-pub async fn deletion_takes_the_objects_along(server: &Server) {
+pub(crate) async fn deletion_takes_the_objects_along(server: &Server) {
     let open =
         json!([version("v1", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}))]);
     establish(server, definition("mortals", "Mortal", open)).await;
@@ -72,7 +72,7 @@ pub async fn deletion_takes_the_objects_along(server: &Server) {
     assert_eq!(server.json(Method::GET, &mortals, Value::Null).await.0, 404);
 }
 
-pub async fn bad_ones_are_refused(server: &Server) {
+pub(crate) async fn bad_ones_are_refused(server: &Server) {
     let mut bad =
         definition("bads", "Bad", json!([version("v1", json!({"type": "object", "properties": {"a": {}}}))]));
     bad["metadata"]["name"] = "bads.example.org".into();
@@ -84,7 +84,7 @@ pub async fn bad_ones_are_refused(server: &Server) {
     );
 }
 
-pub async fn discovery_and_openapi_follow(server: &Server) {
+pub(crate) async fn discovery_and_openapi_follow(server: &Server) {
     let schema = json!({"type": "object", "description": "What is listed.", "properties": {"spec": {"type": "object", "properties": {"n": {"type": "integer"}}}}});
     let mut versions = json!([version("v1beta1", schema.clone()), version("v1", schema)]);
     versions[0]["storage"] = false.into();

@@ -12,7 +12,7 @@ async fn forget(server: &Server, plural: &str) {
     until(server, &name, |gone| gone["code"] == 404).await;
 }
 
-pub async fn are_pruned_and_defaulted(server: &Server) {
+pub(crate) async fn are_pruned_and_defaulted(server: &Server) {
     let schema = json!({"type": "object", "properties": {
         "a": {"type": "string"}, "b": {"type": "string"},
         "template": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
@@ -55,7 +55,7 @@ pub async fn are_pruned_and_defaulted(server: &Server) {
     forget(server, "plains").await;
 }
 
-pub async fn are_validated_and_ratcheted(server: &Server) {
+pub(crate) async fn are_validated_and_ratcheted(server: &Server) {
     let schema = |limit: u64| {
         json!({"type": "object", "properties": {
             "text": {"type": "string", "maxLength": limit}, "other": {"type": "string"},
@@ -98,7 +98,7 @@ pub async fn are_validated_and_ratcheted(server: &Server) {
     forget(server, "valids").await;
 }
 
-pub async fn have_subresources_and_columns(server: &Server) {
+pub(crate) async fn have_subresources_and_columns(server: &Server) {
     let number = json!({"type": "integer"});
     let mut only = version(
         "v1",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub type Convert = fn(Value, &str) -> Value;
 
 /// Serves conversions on a port of its own: the port and the certificate that vouches for it.
-pub async fn serve(convert: Convert) -> (u16, String) {
+pub(crate) async fn serve(convert: Convert) -> (u16, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let provider = Arc::new(rustls::crypto::ring::default_provider());
