@@ -33,7 +33,7 @@ pub(super) fn cluster_role(new: &Value, old: &Value) -> Errors {
         label_selector(&selector, lenient, &mut errors);
         if Selector::from_label_selector(selector.value()).is_err() {
             // Upstream shows what parsing gave: nothing.
-            errors.push(Error::invalid(selector.path(), Value::Null, "invalid label selector."));
+            errors.push(Error::invalid_as(selector.path(), "null", "invalid label selector."));
         }
     }
     errors
