@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod queue;
 pub mod serving;
 pub mod tasks;
+pub mod tls;
 pub mod version;
 pub mod watch;

@@ -14,15 +14,15 @@ use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::RwLock;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::config::{Config, ConfigError, Source};
+use crate::tls::Verifier;
 
 /// The body of every request.
 pub(super) type Body = Full<Bytes>;
@@ -88,22 +88,16 @@ fn connect(config: &Config) -> Result<Current, ConfigError> {
 
 fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, ConfigError> {
     let invalid = |what: &str, why: String| ConfigError::Invalid(format!("{what}: {why}"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| invalid("tls", e.to_string()))?;
-    let builder = if config.insecure {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-    } else {
-        let mut roots = RootCertStore::empty();
-        if let Some(ca) = &config.ca {
-            for certificate in CertificateDer::pem_slice_iter(&ca.read()?) {
-                let certificate = certificate.map_err(|e| invalid("certificate-authority", e.to_string()))?;
-                roots.add(certificate).map_err(|e| invalid("certificate-authority", e.to_string()))?;
-            }
+    let verifier = match &config.ca {
+        _ if config.insecure => Verifier::anyone(),
+        Some(ca) => {
+            let bundle = CertificateDer::pem_slice_iter(&ca.read()?).collect::<Result<_, _>>();
+            let bundle = bundle.map_err(|e| invalid("certificate-authority", e.to_string()))?;
+            Verifier::vouched_for(bundle).map_err(|e| invalid("certificate-authority", e.to_string()))?
         }
-        builder.with_root_certificates(roots)
+        None => Verifier::vouched_for(Vec::new()).map_err(|e| invalid("tls", e.to_string()))?,
     };
+    let builder = crate::tls::client(verifier).map_err(|e| invalid("tls", e.to_string()))?;
     let mut tls = match &config.identity {
         Some((certificate, key)) => {
             let chain: Vec<_> = CertificateDer::pem_slice_iter(&certificate.read()?)
@@ -213,54 +207,5 @@ impl AsyncWrite for Stream {
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, s => s.poll_shutdown(cx))
-    }
-}
-
-/// Accepts every server: what `insecure-skip-tls-verify` asks for.
-#[derive(Debug)]
-struct AnyServer(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

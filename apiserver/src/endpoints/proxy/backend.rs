@@ -6,16 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use component_base::tls::{self, Verifier};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -53,14 +49,18 @@ impl Backends {
     /// # Errors
     /// A file that can't be read or holds nothing usable, named by its flag.
     pub fn new(options: &KubeletOptions) -> Result<Self, String> {
-        let verified = ClientConfig::builder();
-        let unverified = || {
-            ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Unverified::new()))
+        let kubelets = match options.authority.as_str() {
+            "" => Verifier::anyone(),
+            file => {
+                let failed = |error: &dyn std::fmt::Display| {
+                    format!("--kubelet-certificate-authority: {file}: {error}")
+                };
+                let bundle = certificates(file).map_err(|error| failed(&error))?;
+                Verifier::vouched_for(bundle).map_err(|error| failed(&error))?
+            }
         };
-        let builder = match options.authority.as_str() {
-            "" => unverified(),
-            file => verified.with_root_certificates(roots(file)?),
-        };
+        let failed = |error: rustls::Error| format!("TLS: {error}");
+        let builder = tls::client(kubelets).map_err(failed)?;
         let kubelet = match (options.certificate.as_str(), options.key.as_str()) {
             ("", _) | (_, "") => builder.with_no_client_auth(),
             (certificate, key) => {
@@ -78,7 +78,9 @@ impl Backends {
         };
         Ok(Backends {
             kubelet: TlsConnector::from(Arc::new(kubelet)),
-            plain_tls: TlsConnector::from(Arc::new(unverified().with_no_client_auth())),
+            plain_tls: TlsConnector::from(Arc::new(
+                tls::client(Verifier::anyone()).map_err(failed)?.with_no_client_auth(),
+            )),
             address_types: options.address_types.clone(),
         })
     }
@@ -124,60 +126,4 @@ where
 
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {
     CertificateDer::pem_file_iter(Path::new(file))?.collect()
-}
-
-fn roots(file: &str) -> Result<RootCertStore, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("--kubelet-certificate-authority: {file}: {error}");
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(file).map_err(|error| failed(&error))? {
-        store.add(certificate).map_err(|error| failed(&error))?;
-    }
-    Ok(store)
-}
-
-/// Accepts any certificate, but only from who has its key.
-#[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
-
-impl Unverified {
-    fn new() -> Self {
-        let provider = CryptoProvider::get_default().cloned();
-        let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
-        Unverified(provider.signature_verification_algorithms)
-    }
-}
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
