@@ -17,6 +17,8 @@ mod deprecated;
 mod gates;
 mod hooks;
 mod kind;
+#[cfg(test)]
+mod listing;
 mod rows;
 mod settings;
 mod snapshot;
