@@ -31,7 +31,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .map(|field| (format!("regarding.{field}").into(), format!("involvedObject.{field}").into()))
         .chain([("reportingController".into(), "reportingComponent".into())])
         .collect();
-    super::columns::set(&mut endpoint);
+    super::columns::set(&mut endpoint, None);
     builder.endpoint(endpoint);
 }
 

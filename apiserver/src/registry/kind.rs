@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proto::view;
 use serde_json::Value;
 
+use super::columns::Table;
 use super::{
     Backing, Builder, Conversion, Create, Disabled, Endpoint, Handler, Hooks, Name, Scale, ScaleSelector,
     Selectable, Settings, Storage, Subresource, Verbs,
@@ -26,6 +27,7 @@ pub(crate) struct Kind {
     storage: Option<Storage>,
     endpoints: Vec<Endpoint>,
     gate: Option<&'static str>,
+    table: Option<Table>,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             storage: Some(Storage::new(group, version, resource, kind)),
             endpoints: vec![Endpoint::new(group, version, resource, kind)],
             gate: None,
+            table: None,
         }
     }
 
@@ -54,7 +57,7 @@ impl Kind {
         let mut endpoint = Endpoint::new(group, version, resource, kind);
         endpoint.backing = Backing::Create(create);
         endpoint.verbs = Verbs::CREATE;
-        Kind { storage: None, endpoints: vec![endpoint], gate: None }
+        Kind { storage: None, endpoints: vec![endpoint], gate: None, table: None }
     }
 
     fn store(mut self, change: impl FnOnce(&mut Storage)) -> Self {
@@ -72,6 +75,11 @@ impl Kind {
     /// Served only with a feature.
     pub(crate) fn gated(self, gate: &'static str) -> Self {
         Kind { gate: Some(gate), ..self }
+    }
+
+    /// The columns of tables after the name, and the cells of an object in them.
+    pub(crate) fn columns(self, table: Table) -> Self {
+        Kind { table: Some(table), ..self }
     }
 
     /// Cluster-scoped.
@@ -215,7 +223,7 @@ impl Kind {
             builder.storage(storage);
         }
         for mut endpoint in self.endpoints {
-            super::columns::set(&mut endpoint);
+            super::columns::set(&mut endpoint, self.table);
             endpoint.deprecated =
                 super::deprecated::warning(&endpoint.group, &endpoint.version, &endpoint.kind)
                     .map(Name::from);

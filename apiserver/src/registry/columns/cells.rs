@@ -6,56 +6,56 @@ use proto::view::{View, at, int_at, strs, text_at};
 use serde_json::Value;
 
 /// An object to make cells of, at some time.
-pub(super) struct Object<'a> {
-    pub(super) value: &'a Value,
-    pub(super) now: Timestamp,
+pub(crate) struct Object<'a> {
+    pub(crate) value: &'a Value,
+    pub(crate) now: Timestamp,
 }
 
 impl<'a> Object<'a> {
-    pub(super) fn new(value: &'a Value, now: Timestamp) -> Self {
+    pub(crate) fn new(value: &'a Value, now: Timestamp) -> Self {
         Object { value, now }
     }
 
-    pub(super) fn at(&self, path: &[&str]) -> &'a Value {
+    pub(crate) fn at(&self, path: &[&str]) -> &'a Value {
         at(self.value, path)
     }
 
-    pub(super) fn text(&self, path: &[&str]) -> &'a str {
+    pub(crate) fn text(&self, path: &[&str]) -> &'a str {
         text_at(self.value, path)
     }
 
-    pub(super) fn int(&self, path: &[&str]) -> i64 {
+    pub(crate) fn int(&self, path: &[&str]) -> i64 {
         int_at(self.value, path)
     }
 
     /// The text at a path as a cell, or another text if it is absent.
-    pub(super) fn text_or(&self, path: &[&str], absent: &str) -> Value {
+    pub(crate) fn text_or(&self, path: &[&str], absent: &str) -> Value {
         Value::from(self.at(path).as_str().unwrap_or(absent))
     }
 
-    pub(super) fn number(&self, path: &[&str]) -> Value {
+    pub(crate) fn number(&self, path: &[&str]) -> Value {
         Value::from(self.int(path))
     }
 
-    pub(super) fn count(&self, path: &[&str]) -> Value {
+    pub(crate) fn count(&self, path: &[&str]) -> Value {
         Value::from(self.view_at(path).len())
     }
 
-    pub(super) fn view_at(&self, path: &[&str]) -> View<'a> {
+    pub(crate) fn view_at(&self, path: &[&str]) -> View<'a> {
         View::root(at(self.value, path))
     }
 
-    pub(super) fn is_deleted(&self) -> bool {
+    pub(crate) fn is_deleted(&self) -> bool {
         !self.at(&["metadata", "deletionTimestamp"]).is_null()
     }
 
     /// How long ago the object was made.
-    pub(super) fn age(&self) -> Value {
+    pub(crate) fn age(&self) -> Value {
         Value::from(self.since(self.text(&["metadata", "creationTimestamp"])))
     }
 
     /// How long ago a time was.
-    pub(super) fn since(&self, time: &str) -> String {
+    pub(crate) fn since(&self, time: &str) -> String {
         match seconds_of(time) {
             Some(then) => human_duration(self.now.as_second() - then),
             None => "<unknown>".to_owned(),
@@ -63,7 +63,7 @@ impl<'a> Object<'a> {
     }
 
     /// Names and images of a template's containers, as two cells.
-    pub(super) fn containers(&self, template: &[&str]) -> [Value; 2] {
+    pub(crate) fn containers(&self, template: &[&str]) -> [Value; 2] {
         let list = self.view_at(template).get("spec").get("containers").items();
         ["name", "image"].map(|field| {
             let texts: Vec<&str> = list.iter().map(|container| container.text(field)).collect();
@@ -72,7 +72,7 @@ impl<'a> Object<'a> {
     }
 
     /// A LabelSelector as text.
-    pub(super) fn selector(&self, path: &[&str]) -> Value {
+    pub(crate) fn selector(&self, path: &[&str]) -> Value {
         Value::from(match Selector::from_label_selector(self.at(path)) {
             Ok(selector) if selector.is_empty() || selector.is_nothing() => "<none>".to_owned(),
             Ok(selector) => selector.to_string(),
@@ -82,12 +82,12 @@ impl<'a> Object<'a> {
 }
 
 /// The seconds of an API time.
-pub(super) fn seconds_of(time: &str) -> Option<i64> {
+pub(crate) fn seconds_of(time: &str) -> Option<i64> {
     time.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 /// A duration in the one or two units that matter.
-pub(super) fn human_duration(seconds: i64) -> String {
+pub(crate) fn human_duration(seconds: i64) -> String {
     let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
         if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
     };
@@ -109,25 +109,25 @@ pub(super) fn human_duration(seconds: i64) -> String {
 }
 
 /// A map of labels as `k=v,k=v`.
-pub(super) fn labels(map: &Value) -> Value {
+pub(crate) fn labels(map: &Value) -> Value {
     let entries = View::root(map).entries();
     let texts: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={}", value.str())).collect();
     Value::from(if texts.is_empty() { "<none>".to_owned() } else { texts.join(",") })
 }
 
 /// Texts joined by commas, or `<none>`.
-pub(super) fn joined(list: &Value) -> String {
+pub(crate) fn joined(list: &Value) -> String {
     strs(list).join(",")
 }
 
 /// The first few of a list and how many more there are.
-pub(super) fn with_more(list: &[String], most: usize, separator: &str) -> String {
+pub(crate) fn with_more(list: &[String], most: usize, separator: &str) -> String {
     let shown = list.iter().take(most).cloned().collect::<Vec<_>>().join(separator);
     if list.len() > most { format!("{shown} + {} more...", list.len() - most) } else { shown }
 }
 
 /// A number or percentage as text.
-pub(super) fn int_or_text(value: &Value) -> Option<String> {
+pub(crate) fn int_or_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -3,40 +3,44 @@
 //! Cells come from the object in the version of its endpoint. Every column has its cell, also those that are shown
 //! only on request.
 
-mod cells;
+pub(crate) mod cells;
 mod pods;
 mod rows;
 mod services;
 mod workloads;
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Endpoint;
 
 /// The columns after `Name` as (name, type, priority), and the cells after the name's.
-type Table = (&'static [(&'static str, &'static str, i32)], fn(&cells::Object) -> Vec<Value>);
+pub(crate) type Table = (&'static [(&'static str, &'static str, i32)], fn(&cells::Object) -> Vec<Value>);
 
 const AGE: (&str, &str, i32) = ("Age", "string", 0);
 
 /// What most kinds without a table of their own show.
 const ONLY_AGE: Table = (&[AGE], |object| vec![object.age()]);
 
-/// Gives an endpoint the columns of its kind. Kinds without any show name and age.
-pub(crate) fn set(endpoint: &mut Endpoint) {
+/// Gives an endpoint the columns of its kind: its own, or those of the list below. Kinds without any show name and age.
+pub(super) fn set(endpoint: &mut Endpoint, own: Option<Table>) {
     if endpoint.kind == "Event" {
         endpoint.columns = rows::event_columns();
         endpoint.row = Some(rows::event);
         return;
     }
-    let Some((columns, _)) = table(&endpoint.group, &endpoint.kind) else { return };
-    let made = columns.iter().map(|(name, kind, priority)| super::Column::new(name, kind, *priority, ""));
+    let Some(table) = own.or_else(|| table(&endpoint.group, &endpoint.kind)) else { return };
+    let made = table.0.iter().map(|(name, kind, priority)| super::Column::new(name, kind, *priority, ""));
     endpoint.columns = std::iter::once(super::Column::of_name()).chain(made).collect();
     endpoint.row = Some(row);
+    endpoint.data = Some(Arc::new(table));
 }
 
 fn row(endpoint: &Endpoint, value: &Value, now: jiff::Timestamp) -> Vec<Value> {
     let object = cells::Object::new(value, now);
-    let Some((_, cells)) = table(&endpoint.group, &endpoint.kind) else { return Vec::new() };
+    let table = endpoint.data.as_ref().and_then(|data| data.downcast_ref::<Table>());
+    let Some((_, cells)) = table else { return Vec::new() };
     std::iter::once(rows::name(&endpoint.kind, &object)).chain(cells(&object)).collect()
 }
 
