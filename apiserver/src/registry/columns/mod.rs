@@ -86,7 +86,6 @@ fn table(group: &str, kind: &str) -> Option<Table> {
         ("storage.k8s.io", "CSINode") => rows::CSI_NODE,
         ("storage.k8s.io", "CSIDriver") => rows::CSI_DRIVER,
         ("storage.k8s.io", "CSIStorageCapacity") => rows::STORAGE_CAPACITY,
-        ("scheduling.k8s.io", "PriorityClass") => rows::PRIORITY_CLASS,
         ("scheduling.k8s.io", "Workload") => ONLY_AGE,
         ("scheduling.k8s.io", "PodGroup") => rows::POD_GROUP,
         ("node.k8s.io", "RuntimeClass") => rows::RUNTIME_CLASS,
@@ -118,7 +117,6 @@ fn table(group: &str, kind: &str) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::registry::builtin;
     use serde_json::json;
 

@@ -392,23 +392,6 @@ pub(super) const STORAGE_CAPACITY: Table =
         vec![object.text_or(&["storageClassName"], ""), object.text_or(&["capacity"], UNSET)]
     });
 
-pub(super) const PRIORITY_CLASS: Table = (
-    &[
-        ("Value", "integer", 0),
-        ("Global-Default", "boolean", 0),
-        ("Age", "string", 0),
-        ("PreemptionPolicy", "string", 0),
-    ],
-    |object| {
-        vec![
-            object.number(&["value"]),
-            Value::from(object.at(&["globalDefault"]).as_bool().unwrap_or_default()),
-            object.age(),
-            object.text_or(&["preemptionPolicy"], ""),
-        ]
-    },
-);
-
 pub(super) const RUNTIME_CLASS: Table = (&[("Handler", "string", 0), ("Age", "string", 0)], |object| {
     vec![object.text_or(&["handler"], ""), object.age()]
 });

@@ -5,6 +5,7 @@ use proto::view::View;
 use serde_json::Value;
 
 use crate::registry::checks::{immutable, supported};
+use crate::registry::columns::Table;
 
 /// The highest value that is not the system's.
 const HIGHEST: i64 = 1_000_000_000;
@@ -12,6 +13,24 @@ const RESERVED: &str = "system-";
 /// The system's own classes with their values.
 const SYSTEM: [(&str, i64); 2] =
     [("system-node-critical", 2 * HIGHEST + 1000), ("system-cluster-critical", 2 * HIGHEST)];
+
+/// The columns of PriorityClasses.
+pub(super) const COLUMNS: Table = (
+    &[
+        ("Value", "integer", 0),
+        ("Global-Default", "boolean", 0),
+        ("Age", "string", 0),
+        ("PreemptionPolicy", "string", 0),
+    ],
+    |object| {
+        vec![
+            object.number(&["value"]),
+            Value::from(object.at(&["globalDefault"]).as_bool().unwrap_or_default()),
+            object.age(),
+            object.text_or(&["preemptionPolicy"], ""),
+        ]
+    },
+);
 
 /// A new PriorityClass.
 pub(super) fn validate(new: &Value) -> Errors {

@@ -12,6 +12,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "priorityclasses", "PriorityClass")
         .cluster()
         .short(&["pc"])
+        .columns(class::COLUMNS)
         .default(|object| super::defaults::fill(object, "preemptionPolicy", "PreemptLowerPriority"))
         .hooks(Hooks {
             prepare_create: |_, new| strategy::first_generation(new),

@@ -167,7 +167,7 @@ fn volumes(list: &View, out: &mut Vec<String>) {
         ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
     ];
     for volume in list.items() {
-        let mut deprecated = |plugins: &[(&'static str, &str)], out: &mut Vec<String>| {
+        let deprecated = |plugins: &[(&'static str, &str)], out: &mut Vec<String>| {
             for (shown, message) in plugins {
                 let field = if *shown == "storageOS" { "storageos" } else { shown };
                 if volume.has(field) {
