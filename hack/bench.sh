@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds release binaries and measures them. UPSTREAM_APISERVER names upstream's kube-apiserver to compare with, if you have one.
+# Builds release binaries and measures them. UPSTREAM_BIN names a folder with upstream's daemons to compare with, if you have them.
 #
 #   KEELSON_TOOLS=PREFIX hack/bench.sh [OPTION OF bench ...]
 set -euo pipefail
@@ -8,5 +8,5 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 tools=${KEELSON_TOOLS:-$root/.tools}
 bin=$(build_static "$root")
 against=()
-[ -z "${UPSTREAM_APISERVER:-}" ] || against=(--against "$UPSTREAM_APISERVER")
-exec "$bin/bench" --apiserver "$bin/kube-apiserver" --etcd "$tools/bin/etcd" "${against[@]}" "$@"
+[ -z "${UPSTREAM_BIN:-}" ] || against=(--against "$UPSTREAM_BIN")
+exec "$bin/bench" --bin "$bin" --etcd "$tools/bin/etcd" "${against[@]}" "$@"

@@ -64,6 +64,7 @@ pub fn main_with(spec: &'static Spec, args: &[String]) -> ExitCode {
     if flags.knows("disabled-metrics") {
         metrics::disable(flags.list("disabled-metrics"));
     }
+    raise_file_limit();
     // Two threads serve what these daemons do; more only cost memory.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -86,6 +87,17 @@ pub fn main_with(spec: &'static Spec, args: &[String]) -> ExitCode {
             tracing::error!(err = reason, "command failed");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes all the file descriptors that the process may have, as Go's runtime does: each client is one.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        tracing::warn!(%error, soft, hard, "The limit of open files can't be raised");
     }
 }
 

@@ -3,12 +3,13 @@
 //! A metric is a `static` [`Family`]; it joins the exposition when first used or [`register`]ed. Values are
 //! read when scraped; nothing runs in between. [`Collector`]s compute families at scrape time.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use indexmap::{Equivalent, IndexMap};
 use parking_lot::{Mutex, RwLock};
 
 mod process;
@@ -33,8 +34,26 @@ pub struct Family {
     help: &'static str,
     kind: Type,
     labels: &'static [&'static str],
-    series: RwLock<BTreeMap<Vec<Box<str>>, Arc<Series>>>,
+    series: RwLock<IndexMap<Values, Arc<Series>, BuildHasherDefault<DefaultHasher>>>,
     registered: AtomicBool,
+}
+
+/// The values of a series' labels, in the order of the labels' names.
+type Values = Box<[Box<str>]>;
+
+/// Values that are looked for: nothing is copied for that.
+struct Wanted<'a>(&'a [&'a str]);
+
+impl Hash for Wanted<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Values> for Wanted<'_> {
+    fn equivalent(&self, values: &Values) -> bool {
+        values.iter().map(|value| &**value).eq(self.0.iter().copied())
+    }
 }
 
 /// One series of a family.
@@ -65,7 +84,7 @@ impl Family {
             help,
             kind,
             labels,
-            series: RwLock::new(BTreeMap::new()),
+            series: RwLock::new(IndexMap::with_hasher(BuildHasherDefault::new())),
             registered: AtomicBool::new(false),
         }
     }
@@ -96,17 +115,16 @@ impl Family {
         if !self.registered.load(Relaxed) {
             register(self);
         }
-        let key: Vec<Box<str>> = values.iter().map(|&value| value.into()).collect();
-        if let Some(series) = self.series.read().get(&key) {
+        if let Some(series) = self.series.read().get(&Wanted(values)) {
             return series.clone();
         }
-        self.series.write().entry(key).or_insert_with(|| Arc::new(Series::new(self.kind))).clone()
+        let values: Values = values.iter().map(|&value| value.into()).collect();
+        self.series.write().entry(values).or_insert_with(|| Arc::new(Series::new(self.kind))).clone()
     }
 
     /// Drops the series with these label values.
     pub fn remove(&self, values: &[&str]) {
-        let key: Vec<Box<str>> = values.iter().map(|&value| value.into()).collect();
-        self.series.write().remove(&key);
+        self.series.write().swap_remove(&Wanted(values));
     }
 
     fn write(&self, out: &mut Exposition) {
@@ -115,7 +133,9 @@ impl Family {
             return;
         }
         out.head(self.name, self.help, self.kind);
-        for (values, series) in series.iter() {
+        let mut sorted: Vec<_> = series.iter().collect();
+        sorted.sort_unstable_by_key(|(values, _)| *values);
+        for (values, series) in sorted {
             let labels: Vec<(&str, &str)> =
                 self.labels.iter().copied().zip(values.iter().map(|value| &**value)).collect();
             match self.kind {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use etcd_client::{EventType, WatchResponse};
 use parking_lot::RwLock;
+use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -241,6 +242,8 @@ impl Feed {
     fn take(&self, response: WatchResponse) -> Option<i64> {
         let header = response.header().map(|h| h.revision())?;
         let mut last = None;
+        // Rung once each, when all that came together is applied.
+        let mut touched: SmallVec<[Arc<Row>; 4]> = SmallVec::new();
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
             last = Some(kv.mod_revision());
@@ -251,7 +254,11 @@ impl Feed {
                 EventType::Delete => Err(kv.mod_revision()),
             };
             row.apply(&full[prefix..], change);
+            if !touched.iter().any(|t| Arc::ptr_eq(t, &row)) {
+                touched.push(row);
+            }
         }
+        touched.iter().for_each(|row| row.ring());
         // While a watch catches up, headers carry the store's revision, not the watch's: trust the events' then.
         Some(last.unwrap_or(header))
     }

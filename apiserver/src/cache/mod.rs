@@ -9,6 +9,7 @@
 //! - An [`entry::Entry`] never changes. What is made of it (encodings) is made on first use and shared.
 //! - Watchers pull: each has a position in its row's history, and one that falls behind the history's window ends.
 
+pub mod bell;
 pub mod entry;
 pub mod feed;
 pub mod fresh;

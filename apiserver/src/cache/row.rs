@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::bell::Bell;
 use super::entry::Entry;
 use super::map::Map;
 use crate::registry::Observer;
@@ -83,7 +84,7 @@ pub struct Row {
     /// Codec of the row.
     pub codec: Arc<Codec>,
     state: RwLock<State>,
-    changed: watch::Sender<()>,
+    changed: Bell,
     observers: Mutex<Vec<Observer>>,
 }
 
@@ -117,7 +118,7 @@ impl Row {
             loaded: 0,
             snapshots: VecDeque::new(),
         };
-        Row { codec, state: RwLock::new(state), changed: watch::Sender::new(()), observers: Mutex::default() }
+        Row { codec, state: RwLock::new(state), changed: Bell::new(), observers: Mutex::default() }
     }
 
     /// Whether the row has content yet.
@@ -181,9 +182,14 @@ impl Row {
         (map.len(), sizes.iter().sum::<usize>() / sizes.len().max(1))
     }
 
+    /// Tells watchers of what was applied.
+    pub(super) fn ring(&self) {
+        self.changed.ring();
+    }
+
     /// Notifies of changes.
     pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+        self.changed.listen()
     }
 
     /// Up to `limit` events after the position.
@@ -210,7 +216,7 @@ impl Row {
         state.epoch += 1;
         state.complete_after = i64::MAX;
         drop(state);
-        self.changed.send_replace(());
+        self.changed.ring_now();
     }
 
     /// Calls the observer for all objects there are and from now on for every change.
@@ -255,7 +261,7 @@ impl Row {
         if !observers.is_empty() {
             self.observe_difference(&observers, &old, &map, revision);
         }
-        self.changed.send_replace(());
+        self.changed.ring_now();
     }
 
     fn observe_difference(&self, observers: &[Observer], old: &Map, new: &Map, revision: i64) {
@@ -274,7 +280,8 @@ impl Row {
         }
     }
 
-    /// One change from the watch: the new value, or the revision of the deletion. Only the feed calls this.
+    /// One change from the watch: the new value, or the revision of the deletion. Only the feed calls this, and
+    /// [`ring`](Self::ring) after it.
     pub(super) fn apply(&self, key: &str, change: Result<Kv, i64>) {
         let revision = change.as_ref().map_or_else(|deleted| *deleted, |kv| kv.revision);
         if revision <= self.state.read().loaded {
@@ -304,7 +311,6 @@ impl Row {
             let new = made.as_ref().map(|(_, hub)| hub);
             observers.iter().for_each(|o| o(old.as_ref(), new, revision));
         }
-        self.changed.send_replace(());
     }
 }
 

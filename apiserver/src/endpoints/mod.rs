@@ -114,6 +114,18 @@ impl App {
         done.unwrap_or_else(|status| answer::status(&status, form))
     }
 
+    /// Whether a request's resource and subresource are served.
+    pub fn serves(&self, info: &RequestInfo) -> bool {
+        if !info.is_resource {
+            return true;
+        }
+        let registry = self.engine.registry().load();
+        let served = registry.find(&info.api_version(), &info.resource);
+        served.is_some_and(|s| {
+            info.subresource.is_empty() || s.endpoint.subresource(&info.subresource).is_some()
+        })
+    }
+
     fn other(&self, passed: Passed) -> Result<Response, Status> {
         let path = passed.info.path.as_str();
         let get = passed.request.method() == Method::GET;

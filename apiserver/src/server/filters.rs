@@ -96,10 +96,17 @@ impl Handler for Filters {
         let mut response = match info {
             _ if decode_path(path).is_none() => malformed(),
             Ok(info) => {
-                let measured = Measured::new(&info, &query, request.method());
+                // Only what is served counts: whoever asks for anything else must not make series of their own.
+                let served = self.app.serves(&info);
+                let measured = served.then(|| Measured::new(&info, &query, request.method()));
                 let response = self.pass(info, query, peer, request, &id).await;
-                measured.finish(response.status().as_u16(), start);
-                if measured.long { response.map(|body| body.holding(measured)) } else { response }
+                match measured {
+                    Some(measured) => {
+                        measured.finish(response.status().as_u16(), start);
+                        if measured.long { response.map(|body| body.holding(measured)) } else { response }
+                    }
+                    None => response,
+                }
             }
             Err(error) => {
                 let path = proto::field::quote(path);
@@ -394,6 +401,7 @@ fn malformed() -> Response {
 /// The labels of a request's metrics; counts it as under way while it lives.
 struct Measured {
     labels: [String; 7],
+    kind: &'static str,
     long: bool,
 }
 
@@ -413,9 +421,15 @@ impl Measured {
             _ if matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy" | "log") => {
                 "CONNECT".to_owned()
             }
-            _ => method.as_str().to_owned(),
+            _ => match method.as_str() {
+                known @ ("GET" | "POST" | "PUT" | "PATCH" | "DELETE") => known.to_owned(),
+                _ => "OTHER".to_owned(),
+            },
         };
-        let dry_run = query.get("dryRun").unwrap_or_default().to_owned();
+        let dry_run = match query.all("dryRun").all(|value| value == "All") {
+            true => query.get("dryRun").unwrap_or_default().to_owned(),
+            false => "invalid".to_owned(),
+        };
         let long = is_long_running(info, query);
         let labels = [
             dry_run,
@@ -426,7 +440,9 @@ impl Measured {
             verb,
             info.version.clone(),
         ];
-        let measured = Measured { labels, long };
+        let kind =
+            if matches!(info.verb.as_str(), "get" | "list" | "head") { "readOnly" } else { "mutating" };
+        let measured = Measured { labels, kind, long };
         measured.count(1.0);
         measured
     }
@@ -436,8 +452,7 @@ impl Measured {
         if self.long {
             LONG_RUNNING.with(&["apiserver", group, resource, scope, subresource, verb, version]).add(by);
         } else {
-            let kind = if matches!(verb.as_str(), "GET" | "LIST" | "HEAD") { "readOnly" } else { "mutating" };
-            IN_FLIGHT.with(&[kind]).add(by);
+            IN_FLIGHT.with(&[self.kind]).add(by);
         }
     }
 

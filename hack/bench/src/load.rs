@@ -1,90 +1,102 @@
-//! Loads: loops that are bounded in time and count what was answered.
+//! Loads: loops over connections, bounded in time, that count what was answered and what it cost.
 
-use anyhow::{Context, Result, ensure};
-use component_base::client::Client;
-use http::Method;
+use crate::server::Server;
+use crate::wire::{Accept, Wire};
+use anyhow::Result;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const CONFIG_MAPS: &str = "/api/v1/namespaces/bench/configmaps";
-
-/// A ConfigMap of about one kilobyte, as JSON.
-pub(crate) fn config_map(name: &str) -> Vec<u8> {
-    let filler = "x".repeat(850);
-    format!(
-        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"bench","labels":{{"app":"bench"}}}},"data":{{"key":"{filler}"}}}}"#
-    )
-    .into_bytes()
+/// A load's outcome.
+pub(crate) struct Rate {
+    /// Answers.
+    pub(crate) count: usize,
+    /// Answers per second.
+    pub(crate) per_second: f64,
+    /// Bytes of bodies per second.
+    pub(crate) bytes: f64,
+    /// The server's processor time per answer.
+    pub(crate) cpu: Duration,
 }
 
-/// Runs `work(client, client number, turn)` on every client until time is up; answers per second.
-async fn rate<F>(
-    clients: &[Client],
+/// One request of a load.
+pub(crate) struct Request {
+    pub(crate) method: &'static str,
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) accept: Accept,
+}
+
+impl Request {
+    pub(crate) fn get(path: impl Into<String>, accept: Accept) -> Request {
+        Request { method: "GET", path: path.into(), body: Vec::new(), accept }
+    }
+}
+
+/// Sends `make(connection number, turn)` on every connection, one after the other, until time is up.
+pub(crate) async fn run(
+    server: &Server,
+    connections: usize,
     period: Duration,
-    work: impl Fn(Client, usize, usize) -> F + Clone + Send + 'static,
-) -> Result<f64>
-where
-    F: Future<Output = Result<()>> + Send,
-{
-    let count = Arc::new(AtomicUsize::new(0));
+    make: impl Fn(usize, usize) -> Request + Clone + Send + 'static,
+) -> Result<Rate> {
+    let mut wires = Vec::new();
+    for _ in 0..connections {
+        wires.push(server.connect().await?);
+    }
+    let (count, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let cpu = server.process.cpu();
     let began = Instant::now();
-    let mut tasks = Vec::new();
-    for (number, client) in clients.iter().enumerate() {
-        let (client, count, work) = (client.clone(), count.clone(), work.clone());
-        tasks.push(tokio::spawn(async move {
+    let work = |number: usize, mut wire: Wire| {
+        let (count, bytes, make) = (count.clone(), bytes.clone(), make.clone());
+        tokio::spawn(async move {
             let mut turn = 0;
             while began.elapsed() < period {
-                work(client.clone(), number, turn).await?;
+                let Request { method, path, body, accept } = make(number, turn);
+                let size = wire.count(method, &path, &body, accept).await?;
                 count.fetch_add(1, Ordering::Relaxed);
+                bytes.fetch_add(size, Ordering::Relaxed);
                 turn += 1;
             }
             anyhow::Ok(())
-        }));
-    }
+        })
+    };
+    let tasks: Vec<_> = wires.into_iter().enumerate().map(|(number, wire)| work(number, wire)).collect();
     for task in tasks {
         task.await??;
     }
-    Ok(count.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
-}
-
-async fn create(client: &Client, name: &str) -> Result<()> {
-    let body = Some(("application/json", config_map(name).into()));
-    client
-        .request(Method::POST, CONFIG_MAPS, body)
-        .await
-        .map(drop)
-        .with_context(|| format!("creating {name}"))
-}
-
-/// Creates per second.
-pub(crate) async fn creates(clients: &[Client], period: Duration) -> Result<f64> {
-    rate(clients, period, |client, number, turn| async move {
-        create(&client, &format!("c-{number}-{turn}")).await
+    let (seconds, count) = (began.elapsed().as_secs_f64(), count.load(Ordering::Relaxed));
+    Ok(Rate {
+        count,
+        per_second: count as f64 / seconds,
+        bytes: bytes.load(Ordering::Relaxed) as f64 / seconds,
+        cpu: (server.process.cpu() - cpu) / count.max(1) as u32,
     })
-    .await
 }
 
-/// Brings the number of ConfigMaps to `wanted`: creates what is missing, deletes what is too many.
-pub(crate) async fn fill(clients: &[Client], wanted: usize) -> Result<()> {
-    let answer = clients[0].request(Method::GET, &format!("{CONFIG_MAPS}?limit=1"), None).await?;
-    let list: serde_json::Value = serde_json::from_slice(&answer)?;
-    let more = list["metadata"]["remainingItemCount"].as_u64().unwrap_or_default() as usize;
-    let present = list["items"].as_array().map_or(0, Vec::len) + more;
-    if present > wanted {
-        clients[0].request(Method::DELETE, CONFIG_MAPS, None).await?;
-    }
-    let missing = if present > wanted { wanted } else { wanted - present };
-    let share = missing.div_ceil(clients.len());
+/// Does `work(connection, item)` for all items, spread over connections.
+pub(crate) async fn each<F>(
+    server: &Server,
+    connections: usize,
+    items: usize,
+    work: impl Fn(Wire, usize) -> F + Clone + Send + 'static,
+) -> Result<()>
+where
+    F: Future<Output = Result<Wire>> + Send,
+{
+    let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = Vec::new();
-    for (number, client) in clients.iter().enumerate() {
-        let client = client.clone();
-        let count = share.min(missing.saturating_sub(number * share));
+    for _ in 0..connections {
+        let mut wire = server.connect().await?;
+        let (next, work) = (next.clone(), work.clone());
         tasks.push(tokio::spawn(async move {
-            for turn in 0..count {
-                create(&client, &format!("f-{number}-{turn}")).await?;
+            loop {
+                let item = next.fetch_add(1, Ordering::Relaxed);
+                if item >= items {
+                    return anyhow::Ok(());
+                }
+                wire = work(wire, item).await?;
             }
-            anyhow::Ok(())
         }));
     }
     for task in tasks {
@@ -93,23 +105,8 @@ pub(crate) async fn fill(clients: &[Client], wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Consistent GETs of one object per second.
-pub(crate) async fn gets(clients: &[Client], period: Duration) -> Result<f64> {
-    let path = format!("{CONFIG_MAPS}/f-0-0");
-    let path: Arc<str> = path.into();
-    rate(clients, period, move |client, _, _| {
-        let path = path.clone();
-        async move { Ok(client.request(Method::GET, &path, None).await.map(drop)?) }
-    })
-    .await
-}
-
-/// LISTs of everything per second.
-pub(crate) async fn lists(clients: &[Client], period: Duration, query: &'static str) -> Result<f64> {
-    rate(clients, period, move |client, _, _| async move {
-        let answer = client.request(Method::GET, &format!("{CONFIG_MAPS}{query}"), None).await?;
-        ensure!(answer.len() > 1000, "an empty list");
-        Ok(())
-    })
-    .await
+/// Which of sorted samples is at this share of them.
+pub(crate) fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }

@@ -1,10 +1,11 @@
-//! Child processes, scratch folders, and what the machine is.
+//! Child processes and what they cost, scratch folders, and what the machine is.
 
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A folder that goes with the run.
 pub(crate) struct Scratch(PathBuf);
@@ -14,6 +15,11 @@ impl Scratch {
         let path = std::env::temp_dir().join(format!("keelson-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Scratch(path))
+    }
+
+    /// A folder that is there.
+    pub(crate) fn below(path: PathBuf) -> Scratch {
+        Scratch(path)
     }
 
     /// A folder below, made.
@@ -31,40 +37,71 @@ impl Drop for Scratch {
 }
 
 /// A child process that dies with its owner.
-pub(crate) struct Process(Child);
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+}
 
 impl Process {
     /// Starts a program; what it says goes to a file.
     pub(crate) fn start(program: &Path, arguments: &[String], log: &Path) -> Result<Process> {
-        let log = File::create(log)?;
+        let file = File::create(log)?;
         let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(file.try_clone()?)
+            .stderr(file)
             .spawn()
             .with_context(|| program.display().to_string())?;
-        Ok(Process(child))
+        Ok(Process { child, log: log.to_path_buf() })
     }
 
     /// Resident memory, in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that was resident since the last [`reset_peak`](Self::reset_peak).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Forgets the peak.
+    pub(crate) fn reset_peak(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         kilobytes.unwrap_or_default() * 1024
     }
 
+    /// Time it has had a processor; the kernel counts hundredths of a second.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        // The name may contain anything; what follows its parenthesis starts with field 3.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -83,4 +120,9 @@ pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!("{model}, {cores} cores, load {}", load.split(' ').next().unwrap_or_default())
+}
+
+/// Bytes for people.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
 }

@@ -1,12 +1,16 @@
-//! A kube-apiserver with the default filters on: TLS, authentication, RBAC, admission, managedFields.
+//! A kube-apiserver with the default filters on: TLS, authentication, RBAC, admission, managedFields; and daemons that use it.
 
 use crate::etcd::Etcd;
 use crate::process::{Process, free_port};
-use anyhow::{Context, Result};
-use component_base::client::{Auth, Client, Config};
-use http::Method;
+use crate::wire::Wire;
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The user that the loads are: let in by RBAC.
+const USER: &str = "bench";
+/// Who may everything without RBAC.
+const ADMIN: &str = "admin";
 
 /// The files that a server needs, made once.
 pub(crate) struct Setup {
@@ -15,18 +19,25 @@ pub(crate) struct Setup {
 
 /// A running server.
 pub(crate) struct Server {
-    process: Process,
-    port: u16,
+    pub(crate) process: Process,
+    pub(crate) port: u16,
+    folder: PathBuf,
+    /// From exec until `/readyz` said ok.
     pub(crate) ready: Duration,
 }
 
 impl Setup {
-    /// Writes keys and tokens: `admin` may everything without RBAC, `bench` by a ClusterRoleBinding.
+    /// Writes keys and tokens.
     pub(crate) fn new(folder: &Path) -> Result<Setup> {
+        std::fs::create_dir_all(folder)?;
         let key = rcgen::KeyPair::generate()?;
         std::fs::write(folder.join("sa.key"), key.serialize_pem())?;
         std::fs::write(folder.join("sa.pub"), key.public_key_pem())?;
-        std::fs::write(folder.join("tokens.csv"), "admin,admin,admin,system:masters\nbench,bench,bench\n")?;
+        let tokens = format!("{ADMIN},{ADMIN},{ADMIN},system:masters\n{USER},{USER},{USER}\n")
+            + &["kube-scheduler", "kube-controller-manager"]
+                .map(|name| format!("{name},system:{name},{name}\n"))
+                .concat();
+        std::fs::write(folder.join("tokens.csv"), tokens)?;
         Ok(Setup { folder: folder.to_path_buf() })
     }
 
@@ -46,70 +57,84 @@ impl Setup {
             "--authorization-mode=Node,RBAC".into(),
         ]
     }
+}
 
-    /// Clients with a connection each, as the user that RBAC lets in.
-    pub(crate) async fn clients(&self, server: &Server, count: usize) -> Result<Vec<Client>> {
-        let admin = client(server.port, "admin")?;
+impl Server {
+    /// Starts a server, and measures from exec until `/readyz` says ok.
+    pub(crate) async fn start(program: &Path, setup: &Setup, etcd: &Etcd) -> Result<Server> {
+        let port = free_port()?;
+        let began = Instant::now();
+        let process = Process::start(program, &setup.arguments(etcd, port), &setup.folder.join("log"))?;
+        let mut server = Server { process, port, folder: setup.folder.clone(), ready: Duration::ZERO };
+        // One connection asks, from when the port is open on.
+        let mut wire = None;
+        loop {
+            if wire.is_none() {
+                wire = Wire::open(port, ADMIN).await.ok();
+            }
+            if let Some(open) = &mut wire
+                && open.count("GET", "/readyz", &[], Default::default()).await.is_ok()
+            {
+                server.ready = began.elapsed();
+                return Ok(server);
+            }
+            ensure!(
+                server.process.runs() && began.elapsed() < Duration::from_secs(120),
+                "{} is not ready: {}",
+                program.display(),
+                server.process.said()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Makes the namespace of the loads and lets their user in.
+    pub(crate) async fn prepare(&self) -> Result<()> {
+        let mut wire = Wire::open(self.port, ADMIN).await?;
         for (path, body) in [
-            ("/api/v1/namespaces", r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"bench"}}"#.to_string()),
+            ("/api/v1/namespaces", r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"bench"}}"#),
+            (
+                "/api/v1/namespaces/bench/serviceaccounts",
+                r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#,
+            ),
             (
                 "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
                 r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"bench"},
                     "roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},
-                    "subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"bench"}]}"#
-                    .to_string(),
+                    "subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"bench"}]}"#,
             ),
         ] {
-            admin.request(Method::POST, path, Some(("application/json", body.into()))).await.context(path)?;
+            wire.count("POST", path, body.as_bytes(), Default::default()).await.context(path)?;
         }
         // The binding counts once the authorizer has seen it.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        (0..count).map(|_| client(server.port, "bench")).collect()
-    }
-}
-
-fn client(port: u16, token: &str) -> Result<Client> {
-    let config = Config {
-        server: format!("https://127.0.0.1:{port}"),
-        insecure: true,
-        auth: Auth::Token(token.into()),
-        qps: 0.0,
-        ..Config::default()
-    };
-    Ok(Client::new(config)?)
-}
-
-impl Server {
-    /// Starts a server on an empty etcd, and measures from exec until `/readyz` says ok.
-    pub(crate) async fn start(program: &Path, setup: &Setup, etcd: &Etcd) -> Result<Server> {
-        let port = free_port()?;
-        let began = Instant::now();
-        let mut process = Process::start(program, &setup.arguments(etcd, port), &setup.folder.join("log"))?;
-        loop {
-            // A connection that was refused once is not asked again: a new client each time.
-            if let Ok(answer) = client(port, "admin")?.request(Method::GET, "/readyz", None).await
-                && answer.as_ref() == b"ok"
-            {
-                break;
-            }
-            anyhow::ensure!(
-                process.runs() && began.elapsed() < Duration::from_secs(60),
-                "{} is not ready: {}",
-                program.display(),
-                std::fs::read_to_string(setup.folder.join("log")).unwrap_or_default()
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(Server { process, port, ready: began.elapsed() })
+        Ok(())
     }
 
-    /// Resident memory, in bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        self.process.memory()
+    /// A connection of the loads' user.
+    pub(crate) async fn connect(&self) -> Result<Wire> {
+        Wire::open(self.port, USER).await
     }
 
-    /// Ends it.
-    pub(crate) fn stop(&mut self) {
-        let _ = self.process.runs();
+    /// Starts a daemon that is a client of this server, under its own identity.
+    pub(crate) fn client_daemon(&self, program: &Path, name: &'static str, more: &[&str]) -> Result<Process> {
+        let file = self.folder.join(format!("{name}.conf"));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:{}\", insecure-skip-tls-verify: true}}}}]\n\
+             users: [{{name: u, user: {{token: {name}}}}}]\ncontexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n",
+            self.port
+        );
+        std::fs::write(&file, text)?;
+        let file = file.display();
+        let mut arguments = vec![
+            format!("--kubeconfig={file}"),
+            format!("--authentication-kubeconfig={file}"),
+            format!("--authorization-kubeconfig={file}"),
+            "--bind-address=127.0.0.1".into(),
+            format!("--secure-port={}", free_port()?),
+            format!("--cert-dir={}", self.folder.join(name).display()),
+        ];
+        arguments.extend(more.iter().map(|flag| (*flag).to_owned()));
+        Process::start(program, &arguments, &self.folder.join(format!("{name}.log")))
     }
 }
