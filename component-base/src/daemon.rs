@@ -10,6 +10,10 @@ use crate::flags::{self, Group, Parsed};
 use crate::tasks::Tasks;
 use crate::{logs, metrics, version};
 
+/// The allocator of all daemons. Static glibc's takes a fifth of the time of a write, and gives little memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What a daemon is.
 pub struct Spec {
     /// Its name, as upstream's.

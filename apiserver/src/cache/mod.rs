@@ -15,4 +15,5 @@ pub mod feed;
 pub mod fresh;
 pub mod map;
 pub mod row;
+pub mod trees;
 pub mod watcher;

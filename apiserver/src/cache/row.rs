@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::bell::Bell;
 use super::entry::Entry;
 use super::map::Map;
+use super::trees::Trees;
 use crate::registry::Observer;
 use crate::storage::codec::Codec;
 use crate::storage::etcd::Kv;
@@ -86,6 +87,7 @@ pub struct Row {
     state: RwLock<State>,
     changed: Bell,
     observers: Mutex<Vec<Observer>>,
+    trees: Trees,
 }
 
 /// Where a watcher stands.
@@ -118,7 +120,13 @@ impl Row {
             loaded: 0,
             snapshots: VecDeque::new(),
         };
-        Row { codec, state: RwLock::new(state), changed: Bell::new(), observers: Mutex::default() }
+        Row {
+            codec,
+            state: RwLock::new(state),
+            changed: Bell::new(),
+            observers: Mutex::default(),
+            trees: Trees::default(),
+        }
     }
 
     /// Whether the row has content yet.
@@ -228,6 +236,11 @@ impl Row {
             }
         }
         observers.push(observer);
+    }
+
+    /// The hub-version tree of an object that is likely to be asked for again.
+    pub fn tree(&self, key: &str) -> Option<Arc<Value>> {
+        self.trees.get(&self.get(key)?, &self.codec).ok()
     }
 
     /// Makes an entry of a key's value, with the tree it has.

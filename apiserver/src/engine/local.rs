@@ -87,8 +87,7 @@ impl LocalClient {
 impl Local for LocalClient {
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
         let store = self.engine.store(group, resource)?;
-        let entry = store.row()?.get(&crate::storage::keys::relative(namespace, name))?;
-        entry.decode(&store.codec).ok().map(Arc::new)
+        store.row()?.tree(&crate::storage::keys::relative(namespace, name))
     }
 
     fn get<'a>(
