@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::policy::ValidatingPolicies;
 use super::step::{FnPlugin, Row};
 use super::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use super::{
@@ -82,7 +83,7 @@ const PLUGINS: &[Entry] = &[
     Entry::On(pod_resize::POD_RESIZE_VALIDATOR),
     Entry::On(unsupported::MUTATING_ADMISSION_POLICY),
     Entry::Stateful(MutatingWebhooks::NAME, |local| Arc::new(MutatingWebhooks::new(local))),
-    Entry::On(unsupported::VALIDATING_ADMISSION_POLICY),
+    Entry::Stateful(ValidatingPolicies::NAME, |local| Arc::new(ValidatingPolicies::new(local))),
     Entry::Stateful(ValidatingWebhooks::NAME, |local| Arc::new(ValidatingWebhooks::new(local))),
     Entry::On(quota::RESOURCE_QUOTA),
     Entry::Off(unsupported::ALWAYS_DENY),

@@ -6,12 +6,14 @@
 mod build;
 mod certificates;
 mod default_class;
+mod expression;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
 mod pod_resize;
 mod pod_security;
+mod policy;
 mod priority;
 mod quota;
 mod rbac_escalation;

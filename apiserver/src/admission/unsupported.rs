@@ -25,13 +25,6 @@ pub(super) const DENY_SERVICE_EXTERNAL_IPS: Row = Row {
     validate: Some(check_external_ips),
 };
 
-pub(super) const VALIDATING_ADMISSION_POLICY: Row = Row {
-    name: "ValidatingAdmissionPolicy",
-    operations: WRITES,
-    mutate: None,
-    validate: Some(refuse_policies),
-};
-
 pub(super) const MUTATING_ADMISSION_POLICY: Row = Row {
     name: "MutatingAdmissionPolicy",
     operations: WRITES,
@@ -59,14 +52,14 @@ fn refuse_policies<'a>(_: &'a Arc<dyn Local>, review: &'a mut Review) -> Outcome
     Box::pin(async move {
         let is_policy = review.group() == "admissionregistration.k8s.io"
             && review.subresource.is_empty()
-            && review.resource().contains("admissionpolic");
+            && review.resource().starts_with("mutatingadmissionpolic");
         if !is_policy {
             return Ok(());
         }
         let resource = review.resource();
         Err(Status::bad_request(format!(
-            "{resource}.admissionregistration.k8s.io are not enforced by this server (it evaluates no CEL), so they can't \
-             be created or changed; use admission webhooks instead"
+            "{resource}.admissionregistration.k8s.io are not enforced by this server (it changes no objects by CEL), so they can't \
+             be created or changed; use mutating admission webhooks instead"
         )))
     })
 }
@@ -81,10 +74,10 @@ mod tests {
     async fn policies_are_refused_aloud() {
         let local = Cluster::new(&[]);
         let policy = json!({ "metadata": { "name": "p" } });
-        for resource in ["validatingadmissionpolicies", "mutatingadmissionpolicybindings"] {
+        for resource in ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"] {
             let mut review =
                 review(Operation::Create, "admissionregistration.k8s.io", resource, policy.clone());
-            let error = admit(VALIDATING_ADMISSION_POLICY, &local, &mut review).await.unwrap_err();
+            let error = admit(MUTATING_ADMISSION_POLICY, &local, &mut review).await.unwrap_err();
             assert!(error.message.contains("not enforced"), "{}", error.message);
         }
         let mut review = review(
@@ -93,7 +86,7 @@ mod tests {
             "validatingwebhookconfigurations",
             policy,
         );
-        assert!(admit(VALIDATING_ADMISSION_POLICY, &local, &mut review).await.is_ok());
+        assert!(admit(MUTATING_ADMISSION_POLICY, &local, &mut review).await.is_ok());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! How data of the Kubernetes API appears in expressions.
 
+pub mod admission;
 pub mod escape;
 pub mod rules;
 pub mod schema;

@@ -9,12 +9,13 @@ use proto::labels::Selector;
 use serde_json::Value;
 
 use super::super::Operation;
+use super::super::expression::Conditions;
 use super::super::step::{items, text};
 use crate::webhook::Remote;
 
 /// Which operations on which resources a webhook wants to see.
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
+pub(in crate::admission) struct Rule {
     operations: Vec<String>,
     groups: Vec<String>,
     versions: Vec<String>,
@@ -24,16 +25,16 @@ pub(super) struct Rule {
 
 /// A resource as rules see it.
 #[derive(Clone, Copy)]
-pub(super) struct Target<'a> {
-    pub(super) group: &'a str,
-    pub(super) version: &'a str,
-    pub(super) resource: &'a str,
-    pub(super) subresource: &'a str,
-    pub(super) is_namespaced: bool,
+pub(in crate::admission) struct Target<'a> {
+    pub(in crate::admission) group: &'a str,
+    pub(in crate::admission) version: &'a str,
+    pub(in crate::admission) resource: &'a str,
+    pub(in crate::admission) subresource: &'a str,
+    pub(in crate::admission) is_namespaced: bool,
 }
 
 impl Rule {
-    fn parse(rule: &Value) -> Rule {
+    pub(in crate::admission) fn parse(rule: &Value) -> Rule {
         let list = |field: &str| items(&rule[field]).iter().map(|item| text(item).to_owned()).collect();
         Rule {
             operations: list("operations"),
@@ -45,7 +46,7 @@ impl Rule {
     }
 
     /// Whether the rule covers this operation on this target.
-    pub(super) fn matches(&self, operation: Operation, target: Target<'_>) -> bool {
+    pub(in crate::admission) fn matches(&self, operation: Operation, target: Target<'_>) -> bool {
         let has = |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
         let scope = match self.scope.as_str() {
             "Namespaced" => target.is_namespaced,
@@ -76,7 +77,7 @@ pub(super) struct Webhook {
     /// `None`: a selector that can't be read, which matches nothing less than everything.
     pub(super) namespace_selector: Option<Selector>,
     pub(super) object_selector: Option<Selector>,
-    pub(super) has_match_conditions: bool,
+    pub(super) match_conditions: Arc<Conditions>,
     pub(super) allows_dry_run: bool,
     pub(super) review_versions: Vec<String>,
     pub(super) is_reinvoked: bool,
@@ -99,7 +100,7 @@ impl Webhook {
             matches_equivalent: text(&webhook["matchPolicy"]) != "Exact",
             namespace_selector: selector("namespaceSelector"),
             object_selector: selector("objectSelector"),
-            has_match_conditions: !items(&webhook["matchConditions"]).is_empty(),
+            match_conditions: Arc::new(Conditions::of_webhook(&webhook["matchConditions"])),
             allows_dry_run: matches!(text(&webhook["sideEffects"]), "None" | "NoneOnDryRun"),
             review_versions: versions.map(|version| text(version).to_owned()).collect(),
             is_reinvoked: text(&webhook["reinvocationPolicy"]) == "IfNeeded",

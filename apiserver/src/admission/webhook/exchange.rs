@@ -166,7 +166,7 @@ pub(super) fn rejection(name: &str, status: &Value) -> Status {
 }
 
 /// The object as the endpoint's version writes it.
-pub(super) async fn to_version(endpoint: &Endpoint, hub: &Value) -> Result<Value, Status> {
+pub(in crate::admission) async fn to_version(endpoint: &Endpoint, hub: &Value) -> Result<Value, Status> {
     if !hub.is_object() {
         return Ok(Value::Null);
     }

@@ -17,11 +17,13 @@ use proto::status::Status;
 use serde_json::Value;
 
 use self::config::{Configurations, Webhook};
+pub(super) use self::config::{Rule, Target};
+pub(super) use self::exchange::to_version;
 use self::exchange::{Answer, Invocation};
 use super::step::{items, text};
 use super::{Operation, Outcome, Plugin, Review};
 use crate::auth::text::quoted;
-use crate::registry::Local;
+use crate::registry::{Endpoint, Local};
 use crate::webhook::Client;
 
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -55,7 +57,10 @@ impl Dispatcher {
         review: &Review,
     ) -> Result<Option<Invocation>, Status> {
         let endpoint = matching::endpoint_for(&self.local, webhook, review).await?;
-        Ok(endpoint.map(|endpoint| Invocation { webhook: webhook.clone(), endpoint }))
+        let Some(endpoint) = endpoint else { return Ok(None) };
+        let conditions = &webhook.match_conditions;
+        let is_meant = conditions.are_met_by(&self.local, &endpoint, review, webhook.fails_open).await?;
+        Ok(is_meant.then(|| Invocation { webhook: webhook.clone(), endpoint }))
     }
 
     async fn ask(
@@ -66,10 +71,6 @@ impl Dispatcher {
         mutating: bool,
     ) -> Result<Answer, Failure> {
         let webhook = &invocation.webhook;
-        if webhook.has_match_conditions {
-            let why = "its matchConditions can't be evaluated: this server has no CEL";
-            return Err(Failure::Call(why.to_owned()));
-        }
         if review.dry_run && !webhook.allows_dry_run {
             let name = quoted(&webhook.name);
             let why = format!("admission webhook {name} does not support dry run");
@@ -100,6 +101,24 @@ async fn seen(invocation: &Invocation, review: &Review) -> Result<Value, Status>
         return exchange::to_version(&invocation.endpoint, &review.object).await;
     }
     Ok(review.object.clone())
+}
+
+/// The object, or the old one, as expressions see it that are for this version.
+pub(super) async fn as_version(
+    endpoint: &Endpoint,
+    review: &Review,
+    object: &Value,
+) -> Result<Value, Status> {
+    if object.is_object() && (review.subresource.is_empty() || text(&object["kind"]) == &*endpoint.kind) {
+        return exchange::to_version(endpoint, object).await;
+    }
+    Ok(object.clone())
+}
+
+/// The request as expressions see it: without the objects.
+pub(super) fn request(endpoint: &Endpoint, review: &Review) -> Value {
+    let mut body = exchange::request("v1", "", endpoint, review, &Value::Null, &Value::Null);
+    body["request"].take()
 }
 
 /// What a failure means for the write: nothing if the webhook may fail.
@@ -215,7 +234,7 @@ impl ValidatingWebhooks {
 
     async fn run(&self, review: &mut Review) -> Result<(), Status> {
         if matching::is_exempt(review) {
-            return refuse_match_conditions(review);
+            return Ok(());
         }
         let mut invocations = Vec::new();
         for webhook in self.0.configurations.all() {
@@ -243,18 +262,6 @@ impl ValidatingWebhooks {
         let object = seen(invocation, review).await.map_err(Failure::Refused)?;
         self.0.ask(invocation, review, &object, false).await
     }
-}
-
-/// Conditions that can't be evaluated would either call too much or enforce too little.
-fn refuse_match_conditions(review: &Review) -> Result<(), Status> {
-    let has_conditions = |object: &Value| {
-        items(&object["webhooks"]).iter().any(|webhook| !items(&webhook["matchConditions"]).is_empty())
-    };
-    if has_conditions(&review.object) && !has_conditions(&review.old) {
-        let why = "webhooks with matchConditions are not supported by this server: it evaluates no CEL";
-        return Err(Status::bad_request(why));
-    }
-    Ok(())
 }
 
 impl Plugin for ValidatingWebhooks {

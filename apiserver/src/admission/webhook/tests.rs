@@ -121,7 +121,10 @@ async fn failures_follow_the_policy() {
             create("validatingwebhookconfigurations", configuration(port, ca, ignore.clone())).await;
         assert_eq!(result, Ok(()));
     }
-    let conditions = json!({ "matchConditions": [{ "name": "a", "expression": "true" }] });
-    let (result, _) = create("validatingwebhookconfigurations", configuration(port, &ca, conditions)).await;
-    assert!(result.unwrap_err().contains("no CEL"));
+    for (expression, is_meant) in [("object.metadata.name == 'y'", false), ("object.spec.x == 1", true)] {
+        let conditions = json!({ "matchConditions": [{ "name": "a", "expression": expression }] });
+        let configuration = configuration(port, &ca, conditions);
+        let (result, _) = create("validatingwebhookconfigurations", configuration).await;
+        assert_eq!(result.is_err(), is_meant, "{result:?}");
+    }
 }

@@ -3,7 +3,8 @@
 //! Whoever reads an expression says what it is for, which variables it may use, and whether it is stored already: what
 //! was accepted once stays acceptable, even if the environment of new expressions is narrower.
 
-use proto::field::Errors;
+use cel::kube::admission::{Compiler, Wanted};
+use proto::field::{Error, Errors};
 use proto::view::View;
 use serde_json::Value;
 
@@ -28,16 +29,15 @@ pub(super) enum Purpose {
 
 /// The expressions of one object, in the order they are declared.
 pub(super) struct Expressions {
-    /// Whether `params` is known.
-    pub(super) has_params: bool,
+    compiler: Compiler,
     /// Expressions of the old object by purpose, which are judged as stored ones.
     stored: Vec<(Purpose, String)>,
 }
 
 impl Expressions {
-    /// Those of a new object.
+    /// Those of a new object, where `params` may be known.
     pub(super) fn new(has_params: bool) -> Self {
-        Expressions { has_params, stored: Vec::new() }
+        Expressions { compiler: Compiler::new(has_params), stored: Vec::new() }
     }
 
     /// Notes an expression that the old object has.
@@ -57,9 +57,34 @@ impl Expressions {
         self.stored.iter().any(|(own, stored)| *own == purpose && stored == text)
     }
 
-    /// What is wrong with the expression at `view`. Expressions are not compiled before they are used.
-    pub(super) fn compile(&mut self, purpose: Purpose, view: &View, _errors: &mut Errors) {
+    /// Notes that there are variables, which expressions from now on may use.
+    pub(super) fn compose(self) -> Self {
+        Expressions { compiler: self.compiler.composing(), ..self }
+    }
+
+    /// What is wrong with the expression at `view`.
+    pub(super) fn compile(&mut self, purpose: Purpose, view: &View, errors: &mut Errors) {
+        self.compile_named(purpose, "", view, errors);
+    }
+
+    /// What is wrong with the expression at `view`, which makes a variable of this name if it is for one.
+    pub(super) fn compile_named(&mut self, purpose: Purpose, name: &str, view: &View, errors: &mut Errors) {
         let stored = self.is_stored(purpose, view.str());
-        tracing::trace!(path = %view.path(), ?purpose, stored, params = self.has_params, "an expression");
+        tracing::trace!(path = %view.path(), ?purpose, stored, "an expression");
+        // Both have the same environment, as long as there is one version only.
+        let text = view.str();
+        let compiled = match purpose {
+            // Conditions come before variables, which they can't see.
+            Purpose::MatchCondition => self.compiler.compile(text.trim(), Wanted::Bool),
+            Purpose::Variable => self.compiler.variable(name, text),
+            Purpose::Validation => self.compiler.compile(text, Wanted::Bool),
+            Purpose::Message => self.compiler.compile_without_authorizer(text, Wanted::Text),
+            Purpose::AuditValue => self.compiler.compile(text.trim(), Wanted::TextOrNull),
+            // Policies that change objects are refused as a whole.
+            Purpose::ApplyConfiguration | Purpose::JsonPatch => return,
+        };
+        if let Some(error) = compiled.error() {
+            errors.push(Error::invalid(view.path(), compiled.text(), error));
+        }
     }
 }

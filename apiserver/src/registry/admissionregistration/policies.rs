@@ -70,7 +70,11 @@ fn policy(new: &Value, old: &Value, is_mutating: bool, errors: &mut Errors) -> E
     if old.is_null() || !same("paramKind") || !same("matchConditions") {
         rules::match_conditions(&spec.get("matchConditions"), &mut expressions, errors);
     }
-    for variable in spec.get("variables").items() {
+    let variables = spec.get("variables").items();
+    if is_mutating || !variables.is_empty() {
+        expressions = expressions.compose();
+    }
+    for variable in variables {
         self::variable(&variable, &mut expressions, errors);
     }
     expressions
@@ -191,7 +195,7 @@ fn variable(variable: &View, expressions: &mut Expressions, errors: &mut Errors)
     if is_blank(&expression) {
         errors.push(expression.required("expression is not specified"));
     } else {
-        expressions.compile(Purpose::Variable, &expression, errors);
+        expressions.compile_named(Purpose::Variable, name.str(), &expression, errors);
     }
 }
 
@@ -428,17 +432,17 @@ mod tests {
                 vec!["spec.validations[0].expression: Required value: expression is not specified"],
             ),
             (
-                with("validations", json!([{"expression": "1", "message": "a\nb"}])),
+                with("validations", json!([{"expression": "true", "message": "a\nb"}])),
                 vec!["spec.validations[0].message: Invalid value: \"a\\nb\": must not contain line breaks"],
             ),
             (
-                with("validations", json!([{"expression": "1", "reason": "other"}])),
+                with("validations", json!([{"expression": "true", "reason": "other"}])),
                 vec![
                     "spec.validations[0].reason: Unsupported value: \"other\": supported values: \"Forbidden\", \"Invalid\", \"RequestEntityTooLarge\"",
                 ],
             ),
             (
-                with("variables", json!([{"name": "in", "expression": "1"}])),
+                with("variables", json!([{"name": "in", "expression": "true"}])),
                 vec!["spec.variables[0].name: Invalid value: \"in\": must be a valid CEL identifier"],
             ),
             (

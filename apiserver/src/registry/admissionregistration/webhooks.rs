@@ -248,7 +248,7 @@ mod tests {
             (
                 set(
                     "matchConditions",
-                    json!([{"name": "a", "expression": "1"}, {"name": "a", "expression": "1"}]),
+                    json!([{"name": "a", "expression": "true"}, {"name": "a", "expression": "true"}]),
                 ),
                 "webhooks[0].matchConditions[1].name: Duplicate value: \"a\"",
             ),
