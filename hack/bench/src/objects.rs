@@ -12,11 +12,41 @@ pub(crate) fn config_map(name: &str) -> Vec<u8> {
 
 /// A ConfigMap with this many bytes of data.
 pub(crate) fn config_map_of(name: &str, size: usize) -> Vec<u8> {
-    let filler = "x".repeat(size);
+    let filler = filler(size);
     format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}","namespace":"bench","labels":{{"app":"bench"}}}},"data":{{"key":"{filler}"}}}}"#
     )
     .into_bytes()
+}
+
+/// Text that compresses about as well as what people store.
+fn filler(size: usize) -> String {
+    const WORDS: [&str; 16] = [
+        "server",
+        "listen",
+        "upstream",
+        "timeout",
+        "level",
+        "info",
+        "max",
+        "connections",
+        "worker",
+        "true",
+        "cache",
+        "path",
+        "/var/lib",
+        "replica",
+        "token",
+        "30s",
+    ];
+    let (mut text, mut seed) = (String::with_capacity(size + 16), 1_u32);
+    while text.len() < size {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        text.push_str(WORDS[(seed >> 28) as usize]);
+        text.push_str(&format!("-{:x} ", seed >> 20 & 0xff));
+    }
+    text.truncate(size);
+    text
 }
 
 /// A pod as a Deployment's would be; bound if a node is named.

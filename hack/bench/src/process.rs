@@ -92,9 +92,12 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// What it said.
+    /// The last that it said.
     pub(crate) fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        const SHOWN: usize = 20;
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN)..].join("\n")
     }
 }
 

@@ -2,10 +2,13 @@
 //! taken from etcd, and copies go in with their names and uids changed in place.
 
 use crate::etcd::Etcd;
-use crate::objects::{CONFIG_MAPS, PODS, config_map, node, pod, ready, running};
+use crate::objects::{CONFIG_MAPS, PODS, config_map_of, node, pod, ready, running};
 use crate::server::Server;
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
+
+/// Bytes of data in a ConfigMap that is listed: with its metadata it is about one kilobyte of JSON.
+const LISTED: usize = 530;
 
 /// A name of the same length for every number.
 fn name(number: usize) -> String {
@@ -79,7 +82,7 @@ pub(crate) fn now() -> String {
 /// Brings the number of ConfigMaps to `count`.
 pub(crate) async fn config_maps(server: &Server, etcd: &Etcd, count: usize) -> Result<()> {
     let mut wire = server.connect().await?;
-    let made = wire.json("POST", CONFIG_MAPS, &config_map(&name(0))).await?;
+    let made = wire.json("POST", CONFIG_MAPS, &config_map_of(&name(0), LISTED)).await?;
     let template = template(etcd, "/registry/configmaps/bench/", &made, None).await?;
     let copies = (1..count).map(|n| (format!("/registry/configmaps/bench/{}", name(n)), template.copy(n, 0)));
     etcd.write(copies).await?;
@@ -96,6 +99,9 @@ pub(crate) async fn nodes(server: &Server, count: usize) -> Result<()> {
             wire.count("POST", "/api/v1/nodes", &node(&name), Default::default()).await?;
             let path = format!("/api/v1/nodes/{name}/status");
             wire.count("PATCH", &path, &ready(&at), Default::default()).await?;
+            // New nodes are tainted until a controller sees that they are ready; here is none.
+            let path = format!("/api/v1/nodes/{name}");
+            wire.count("PATCH", &path, br#"{"spec":{"taints":null}}"#, Default::default()).await?;
             Ok(wire)
         }
     })
