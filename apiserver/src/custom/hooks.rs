@@ -7,6 +7,7 @@ use proto::status::Status;
 use proto::view::{at, set_at};
 use serde_json::Value;
 
+use super::rules;
 use super::validate;
 use super::version::{Scale, Version};
 use crate::engine::meta;
@@ -48,6 +49,7 @@ pub(super) fn main() -> Hooks {
             }
             errors.extend(validate::embedded(&root, new, &version.schema));
             errors.extend(validate::sets_and_maps(&root, new, &version.schema));
+            rules::apply(version, new, None, &mut errors);
             errors
         },
         validate_update: |ctx, new, old| {
@@ -63,6 +65,7 @@ pub(super) fn main() -> Hooks {
             }
             errors.extend(validate::embedded(&root, new, &version.schema));
             errors.extend(new_repetitions(new, old, version));
+            rules::apply(version, new, Some(old), &mut errors);
             errors
         },
         warnings: |_, new| finalizer_warnings(new, &[]),
@@ -130,6 +133,7 @@ pub(super) fn status() -> Hooks {
                 scale_status(new, scale, &mut errors);
             }
             errors.extend(new_repetitions(new, old, version));
+            rules::apply(version, new, Some(old), &mut errors);
             errors
         },
         reset_fields: &[&["metadata"], &["spec"]],

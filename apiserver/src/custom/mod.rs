@@ -14,6 +14,7 @@ mod definition;
 mod hooks;
 mod jsonpath;
 mod rows;
+mod rules;
 mod schema;
 mod validate;
 mod version;

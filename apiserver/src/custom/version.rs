@@ -7,6 +7,7 @@ use proto::field::Error;
 use proto::view::{at, strs, text_at};
 use serde_json::Value;
 
+use super::rules::Rules;
 use super::schema::Schema;
 use super::{coerce, columns};
 use crate::registry::{Endpoint, Name};
@@ -26,6 +27,8 @@ pub(crate) struct Version {
     /// The fields that selectors may name, without the dot in front.
     pub(crate) selectable: Vec<Name>,
     pub(super) columns: columns::Cells,
+    /// The rules in its schema, if there are any.
+    pub(super) rules: Option<Rules>,
     /// Whether the definition is being deleted: nothing new is created.
     terminating: Arc<AtomicBool>,
 }
@@ -66,6 +69,7 @@ impl Version {
             }),
             selectable: fields.map(name).collect(),
             columns,
+            rules: Rules::new(declared),
             terminating,
         }
     }

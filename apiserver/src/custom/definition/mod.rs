@@ -41,8 +41,8 @@ pub(crate) fn hooks() -> (Hooks, Hooks) {
             }
             keep_stored_versions(new);
         },
-        validate: |_, new| validate(new),
-        validate_update: |_, new, old| validate_update(new, old),
+        validate: |_, new| with_rules(validate(new), new, None),
+        validate_update: |_, new, old| with_rules(validate_update(new, old), new, Some(old)),
         warnings: |_, new| format_warnings(new, &[]),
         warnings_update: |_, new, old| format_warnings(new, &unrecognized_formats(old)),
         may_delete: Some(meta::is_deleting),
@@ -90,6 +90,14 @@ fn unrecognized_formats(definition: &Value) -> Vec<String> {
 fn format_warnings(definition: &Value, before: &[String]) -> Vec<String> {
     let new = unrecognized_formats(definition).into_iter().filter(|format| !before.contains(format));
     new.map(|format| format!("unrecognized format {}", proto::field::quote(&format))).collect()
+}
+
+/// Adds what is wrong with the rules of schemas, which must be sound for that.
+fn with_rules(mut errors: Errors, new: &Value, old: Option<&Value>) -> Errors {
+    if errors.is_empty() {
+        errors = super::rules::check(new, old);
+    }
+    errors
 }
 
 /// What is wrong with a new definition, beyond its metadata.
