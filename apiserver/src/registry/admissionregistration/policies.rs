@@ -1,5 +1,6 @@
 //! What is wrong with admission policies and their bindings.
 
+use cel::kube::escape::is_reserved;
 use proto::content;
 use proto::field::{Error, Errors, Path};
 use proto::view::{View, at};
@@ -13,30 +14,6 @@ const MOST_ANNOTATIONS: usize = 20;
 const LONGEST_VALUE: usize = 5 * 1024;
 const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
-/// Words of CEL that name no variable.
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 /// What both kinds of policies have; answers with the environment of further expressions.
 fn policy(new: &Value, old: &Value, is_mutating: bool, errors: &mut Errors) -> Expressions {
@@ -189,7 +166,7 @@ fn variable(variable: &View, expressions: &mut Expressions, errors: &mut Errors)
     let (name, expression) = (variable.get("name"), variable.get("expression"));
     if is_blank(&name) {
         errors.push(name.required("name is not specified"));
-    } else if !content::is_c_identifier(name.str()).is_empty() || RESERVED.contains(&name.str()) {
+    } else if !content::is_c_identifier(name.str()).is_empty() || is_reserved(name.str()) {
         errors.push(name.invalid_str("must be a valid CEL identifier"));
     }
     if is_blank(&expression) {

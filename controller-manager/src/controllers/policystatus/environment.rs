@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cel::Type;
 use cel::env::{Env, Types};
+use cel::kube::admission::object_types;
 use cel::kube::schema::Schema;
 use cel::kube::types::{Declared, DeclaredTypes};
 use cel::library;
@@ -33,7 +34,7 @@ impl Named {
 pub(super) fn environment(object: Option<&Named>, has_params: bool, params: Option<&Named>) -> Env {
     let dynamic = |named: Option<&Named>| named.map_or(Type::Dyn, Named::ty);
     let mut env = library::base()
-        .object_types(Arc::new(given()))
+        .object_types(Arc::new(object_types()))
         .variable("namespaceObject", Type::object(NAMESPACE))
         .variable("request", Type::object(REQUEST))
         .variable("object", dynamic(object))
@@ -67,92 +68,3 @@ fn variables_type(types: &BTreeMap<String, Type>) -> Arc<dyn Types> {
 const NAMESPACE: &str = "kubernetes.Namespace";
 const REQUEST: &str = "kubernetes.AdmissionRequest";
 const VARIABLES: &str = "kubernetes.variables";
-
-/// The types that every policy has.
-fn given() -> DeclaredTypes {
-    let object = |name: &str, fields: &[(&str, Type)]| {
-        let fields = fields.iter().map(|(name, ty)| ((*name).to_owned(), ty.clone())).collect();
-        (name.to_owned(), fields)
-    };
-    let texts = || Type::list(Type::String);
-    let by_name = |of| Type::map(Type::String, of);
-    DeclaredTypes::of([
-        object(
-            "kubernetes.GroupVersionKind",
-            &[("group", Type::String), ("version", Type::String), ("kind", Type::String)],
-        ),
-        object(
-            "kubernetes.GroupVersionResource",
-            &[("group", Type::String), ("version", Type::String), ("resource", Type::String)],
-        ),
-        object(
-            "kubernetes.UserInfo",
-            &[
-                ("username", Type::String),
-                ("uid", Type::String),
-                ("groups", texts()),
-                ("extra", by_name(texts())),
-            ],
-        ),
-        object(
-            REQUEST,
-            &[
-                ("kind", Type::object("kubernetes.GroupVersionKind")),
-                ("resource", Type::object("kubernetes.GroupVersionResource")),
-                ("subResource", Type::String),
-                ("requestKind", Type::object("kubernetes.GroupVersionKind")),
-                ("requestResource", Type::object("kubernetes.GroupVersionResource")),
-                ("requestSubResource", Type::String),
-                ("name", Type::String),
-                ("namespace", Type::String),
-                ("operation", Type::String),
-                ("userInfo", Type::object("kubernetes.UserInfo")),
-                ("dryRun", Type::Bool),
-                ("options", Type::Dyn),
-            ],
-        ),
-        object(
-            "kubernetes.NamespaceMetadata",
-            &[
-                ("name", Type::String),
-                ("generateName", Type::String),
-                ("namespace", Type::String),
-                ("labels", by_name(Type::String)),
-                ("annotations", by_name(Type::String)),
-                ("UID", Type::String),
-                ("creationTimestamp", Type::Timestamp),
-                ("deletionGracePeriodSeconds", Type::Int),
-                ("deletionTimestamp", Type::Timestamp),
-                ("generation", Type::Int),
-                ("resourceVersion", Type::String),
-                ("finalizers", texts()),
-            ],
-        ),
-        object("kubernetes.NamespaceSpec", &[("finalizers", texts())]),
-        object(
-            "kubernetes.NamespaceCondition",
-            &[
-                ("status", Type::String),
-                ("type", Type::String),
-                ("lastTransitionTime", Type::Timestamp),
-                ("message", Type::String),
-                ("reason", Type::String),
-            ],
-        ),
-        object(
-            "kubernetes.NamespaceStatus",
-            &[
-                ("conditions", Type::list(Type::object("kubernetes.NamespaceCondition"))),
-                ("phase", Type::String),
-            ],
-        ),
-        object(
-            NAMESPACE,
-            &[
-                ("metadata", Type::object("kubernetes.NamespaceMetadata")),
-                ("spec", Type::object("kubernetes.NamespaceSpec")),
-                ("status", Type::object("kubernetes.NamespaceStatus")),
-            ],
-        ),
-    ])
-}
