@@ -10,7 +10,7 @@ use crate::flags::{self, Group, Parsed};
 use crate::tasks::Tasks;
 use crate::{logs, metrics, version};
 
-/// The allocator of all daemons. Static glibc's takes a fifth of the time of a write, and gives little memory back.
+/// The allocator of all daemons: in a profile of creates, static glibc's took about 18 % of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
