@@ -71,19 +71,23 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
     )?;
-    // Four megabytes.
-    cluster.first().sh("head -c 4000000 /dev/zero | tr '\\0' a | sed 's/^/{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"data\": {\"a\": \"/; s/$/\"}}/' >/run/e2e-huge.json")?;
+    // More than a request may be, and more than a ConfigMap may be. HTTP/1.1, because old curls drop the answer that
+    // comes before they have sent all.
+    let huge = |bytes: usize| {
+        cluster.first().sh(&format!(
+            "(printf '{{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {{\"name\": \"big\"}}, \"data\": {{\"a\": \"'; \
+             head -c {bytes} /dev/zero | tr '\\0' a; printf '\"}}}}') >/run/e2e-huge.json"
+        ))?;
+        let answer = send(maps, &format!("--http1.1 {json} --data-binary @/run/e2e-huge.json"));
+        cluster.first().sh("rm /run/e2e-huge.json").and(answer)
+    };
+    refused(huge(4_000_000)?, 413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")?;
     refused(
-        send(maps, &format!("{json} --data-binary @/run/e2e-huge.json"))?,
-        413,
-        "RequestEntityTooLarge",
-        "Request entity too large: limit is 3145728",
+        huge(2_500_000)?,
+        422,
+        "Invalid",
+        "ConfigMap \"big\" is invalid: []: Too long: may not be more than 1048576 bytes",
     )?;
-    // More than an object may be, though not more than a request.
-    cluster.first().sh("sed -i 's/\"data\": {\"a\": \"a\\{1500000\\}/\"metadata\": {\"name\": \"big\"}, \"data\": {\"a\": \"/' /run/e2e-huge.json")
-        .and_then(|_| send(maps, &format!("{json} --data-binary @/run/e2e-huge.json")))
-        .and_then(|answer| refused(answer, 422, "Invalid", "ConfigMap \"big\" is invalid: []: Too long: may not be more than 1048576 bytes"))?;
-    cluster.first().sh("rm /run/e2e-huge.json")?;
 
     cluster.apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: patched}, data: {a: '1'}}")?;
     let patched = format!("{maps}/patched");
@@ -165,16 +169,8 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
         send(&format!("{maps}?resourceVersion=x"), "")?,
         400,
         "BadRequest",
-        "strconv.ParseUint: parsing \"x\": invalid syntax",
-    )
-    .or_else(|_| {
-        refused(
-            send(&format!("{maps}?resourceVersion=x"), "")?,
-            422,
-            "Invalid",
-            "resourceVersion: Invalid value: \"x\"",
-        )
-    })?;
+        "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax",
+    )?;
     refused(
         send(&patched, "-X POST -d '{}'")?,
         405,
@@ -243,7 +239,14 @@ pub(crate) fn manifests(cluster: &Cluster) -> Result<()> {
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: nowhere}",
             "namespaces \"nowhere\" not found",
         ),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad\n", "error"),
+        (
+            "apiVersion: v9\nkind: ConfigMap\nmetadata: {name: bad}",
+            "no matches for kind \"ConfigMap\" in version \"v9\"",
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad\n",
+            "error parsing STDIN: error converting YAML to JSON",
+        ),
     ] {
         let error = cluster.kubectl_with(&["create", "-f", "-"], manifest).err().context(manifest)?;
         contains(&format!("{error:#}"), part)?;

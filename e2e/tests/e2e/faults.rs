@@ -86,7 +86,7 @@ fn signal(node: &Node, signal: &str, name: &str) -> Result<usize> {
     node.sh(&script)?.trim().parse().context("a count")
 }
 
-/// The guestbook's containers, by pod: their ids and restart counts.
+/// The guestbook's containers, by pod: their ids and restart counts. Pods that are on their way out don't count.
 fn containers(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
     let pods = cluster.get(&["pods", "-n", "guestbook"])?;
     let pods = pods["items"].as_array().context("items")?;
@@ -95,7 +95,7 @@ fn containers(cluster: &Cluster) -> Result<BTreeMap<String, Value>> {
         let facts = serde_json::json!([status["containerID"], status["restartCount"]]);
         (pod["metadata"]["name"].as_str().unwrap_or_default().to_string(), facts)
     };
-    Ok(pods.iter().map(entry).collect())
+    Ok(pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).map(entry).collect())
 }
 
 /// Nodes and all pods are ready.
@@ -269,5 +269,7 @@ pub(crate) fn the_announcer_dies(cluster: &Cluster) -> Result<()> {
 }
 
 fn link_address(cluster: &Cluster, node: &str) -> Result<String> {
-    Ok(cluster.network.node(node)?.sh("cat /sys/class/net/eth0/address")?.trim().to_string())
+    // Not from /sys, which shows the machine's own links.
+    let link = cluster.network.node(node)?.sh("ip -o link show eth0")?;
+    Ok(link.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next()).context("eth0")?.into())
 }
