@@ -96,10 +96,12 @@ impl fmt::Display for Path {
                     continue;
                 }
             };
-            if position > 0 {
-                f.write_str(".")?;
+            // A name that is empty stands for the object itself, and is shown as upstream shows it: a key of nothing.
+            match (name, position) {
+                ("", _) => f.write_str("[]")?,
+                (name, 0) => f.write_str(name)?,
+                (name, _) => write!(f, ".{name}")?,
             }
-            f.write_str(name)?;
         }
         Ok(())
     }
@@ -383,6 +385,7 @@ mod tests {
         );
         assert_eq!(Path::default().to_string(), "<nil>");
         assert_eq!(Path::default().index(3).to_string(), "[3]");
+        assert_eq!(Path::new("").to_string(), "[]");
     }
 
     #[test]

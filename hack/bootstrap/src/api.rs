@@ -75,15 +75,16 @@ impl Api {
         }
     }
 
-    /// Creates `object`, or brings the one that is there to what it says.
+    /// Brings the object that is there to what `object` says, or creates it. In this order, because the creation of a Service
+    /// that exists is not told that it exists but that its address is taken.
     pub(crate) async fn apply(&self, object: &Value) -> Result<()> {
         let (collection, name) = collection(object)?;
         let path = format!("{collection}/{name}");
-        match self.send(Method::POST, &collection, Some(object)).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_already_exists() => self.patch(&path, object).await.map(drop),
-            Err(error) => Err(error).context(path),
-        }
+        let applied = match self.send(Method::PATCH, &path, Some(object)).await {
+            Err(error) if error.is_not_found() => self.send(Method::POST, &collection, Some(object)).await,
+            patched => patched,
+        };
+        applied.map(drop).context(path)
     }
 }
 
