@@ -16,7 +16,8 @@ verb=${1:?usage: hack/node.sh create|client|exec|address|dir|cgroup|delete ...}
 shift
 
 subnet=10.200.0
-controllers() { awk '$3 == "cgroup" {print $2}' /proc/self/mounts; }
+# Where cgroup hierarchies are mounted: one for each controller, or the one for all, or both.
+controllers() { awk '$3 == "cgroup" || $3 == "cgroup2" {print $2}' /proc/self/mounts; }
 base() { echo "/tmp/keelson-$1"; }
 group() { echo "keelson-$1-$2"; }
 
@@ -53,7 +54,6 @@ make_cgroups() { # CLUSTER NODE
             [ ! -e "$path/$f" ] || cat "$controller/$f" >"$path/$f"
         done
     done
-    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then mkdir -p "/sys/fs/cgroup/$(group "$1" "$2")"; fi
 }
 
 # Runs inside the new mount namespace: FOLDER is the node's own, PREFIX what it sees as /opt/keelson.
@@ -143,7 +143,7 @@ delete)
         # Whatever still runs in the node's network namespace is the node's.
         for pid in $(ip netns pids "$ns"); do kill -9 "$pid" 2>/dev/null || true; done
         # Pods have network namespaces of their own: their processes are found by cgroup.
-        for controller in $(controllers) /sys/fs/cgroup; do
+        for controller in $(controllers); do
             path=$controller/$(group "$cluster" "$node")
             [ -d "$path" ] || continue
             for _ in 1 2 3 4 5; do

@@ -32,6 +32,15 @@ impl Settings {
         Ok(())
     }
 
+    /// Removes the configuration, if it is there.
+    pub(super) fn remove(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => anyhow::bail!("{}: {e}", path.display()),
+            _ => Ok(()),
+        }
+    }
+
     fn plan(&self, nets: &[IpNet]) -> Value {
         let ranges: Vec<Value> = nets.iter().map(|net| json!([{ "subnet": net.to_string() }])).collect();
         let default =

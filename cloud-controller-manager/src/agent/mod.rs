@@ -12,6 +12,7 @@ mod masquerade;
 mod routes;
 mod socket;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use component_base::flags::{Flag, Group, Kind};
 use component_base::health::Health;
 use component_base::queue::{Next, Queue, RateLimit, run_workers};
 use component_base::serving::{self, Router};
+use component_base::tasks::Tasks;
 use component_base::watch::{Informers, Store, Watch};
 use ipnet::IpNet;
 use serde::de::IgnoredAny;
@@ -69,6 +71,12 @@ static OWN: Group = Group {
             Kind::String,
             "127.0.0.1:10268",
             "Address and port for /healthz and /metrics; empty for none.",
+        ),
+        Flag::new(
+            "cleanup",
+            Kind::Bool,
+            "false",
+            "Remove the routes, the nftables table and the CNI configuration of a node agent, and exit.",
         ),
     ],
 };
@@ -181,8 +189,26 @@ fn pod_nets(node: &Node) -> Vec<IpNet> {
     node.spec.pod_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect()
 }
 
+/// Removes from this node what an agent set up. The announced addresses went with the process that announced them.
+async fn clean_up(tasks: &Tasks, cni: &cni::Settings) -> anyhow::Result<()> {
+    let (links, _) = links::Links::open(tasks)?;
+    links.apply_routes(&BTreeMap::new()).await?;
+    masquerade::Masquerade::default().apply(masquerade::Plan::default()).await?;
+    cni.remove()
+}
+
 async fn run(context: daemon::Context) -> anyhow::Result<()> {
     let (flags, tasks) = (&context.flags, &context.tasks);
+    let cni = cni::Settings {
+        path: flags.non_empty("cni-conf").map(PathBuf::from),
+        bridge: flags.str("bridge").to_owned(),
+        mtu: flags.int("mtu"),
+    };
+    if flags.bool("cleanup") {
+        clean_up(tasks, &cni).await?;
+        tasks.stop();
+        return Ok(());
+    }
     let name = match flags.non_empty("node-name") {
         Some(name) => name.to_owned(),
         None => {
@@ -211,11 +237,7 @@ async fn run(context: daemon::Context) -> anyhow::Result<()> {
         name,
         nodes: nodes.clone(),
         services: services.clone(),
-        cni: cni::Settings {
-            path: flags.non_empty("cni-conf").map(PathBuf::from),
-            bridge: flags.str("bridge").to_owned(),
-            mtu: flags.int("mtu"),
-        },
+        cni,
         interface: flags.non_empty("interface").map(str::to_owned),
         links,
         masquerade: masquerade::Masquerade::default(),

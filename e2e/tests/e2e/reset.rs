@@ -15,7 +15,7 @@ echo "# routes"; ip route | sort
 echo "# rules"; ip rule | sort
 echo "# nft"; nft list ruleset
 echo "# conntrack"; conntrack -L 2>/dev/null | grep -E '10\.(96|244)\.' || true
-echo "# files"; find /etc /opt /var /run /root/.kube -xdev 2>/dev/null | grep -vE '^/var/(tmp|cache|lib/(apt|dpkg))/' | sort
+echo "# files"; { find /etc /opt/cni /opt/keelson /var /run /root/.kube -xdev 2>/dev/null || true; } | grep -vE '^/var/(tmp|cache|lib/(apt|dpkg))/' | sort
 echo "# cgroups"; find /sys/fs/cgroup -type d -path "*$GROUP*" | sort
 echo "# sysctls"; sysctl -a 2>/dev/null | grep -E '^(net|vm|kernel)\.' | grep -vE '^(kernel\.(random|ns_last_pid|pty\.nr|perf)|net\.netfilter\.nf_conntrack_(count|buckets)|vm\.stat)' | sort
 "##;

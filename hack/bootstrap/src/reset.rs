@@ -110,9 +110,10 @@ fn network(config: &Config) {
         }
     }
     quietly(Command::new("ip").args(["link", "delete", "cni0"]));
-    for name in std::fs::read_dir("/etc/cni/net.d").into_iter().flatten().flatten() {
-        if name.file_name().to_string_lossy().contains("keelson") {
-            let _ = std::fs::remove_file(name.path());
+    // Connections that the kernel still remembers would be taken for those of the next cluster, whose addresses are the same.
+    for network in [config.options.pod_network_cidr, config.options.service_cidr] {
+        for side in ["--orig-src", "--orig-dst"] {
+            quietly(Command::new("conntrack").args(["-D", side, &network.to_string()]));
         }
     }
 }
@@ -149,8 +150,8 @@ fn remove_cgroup(path: &Path) {
 
 /// Removes our folders; one that is itself a mount point (a private bind, a disk of its own) is emptied and stays.
 fn remove_files() -> Result<()> {
-    // Where every containerd of a machine puts its shims' sockets: gone only when nobody else's are there.
-    for folder in ["/run/containerd/s", "/run/containerd"] {
+    // What others may use too: gone only when nothing of theirs is there.
+    for folder in ["/run/containerd/s", "/run/containerd", "/etc/cni/net.d", "/etc/cni"] {
         let _ = std::fs::remove_dir(folder);
     }
     for folder in FOLDERS {

@@ -113,6 +113,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
   SystemdCgroup = false
+  Root = "{RUN}/runc"
 "#,
         pause = config.pause_image(),
         cni = config.options.cni_bin_dir.display(),

@@ -11,6 +11,8 @@ const SET: &[(&str, &str)] = &[("net/ipv4/ip_forward", "1")];
 /// What the daemons may change on a node.
 const RECORDED: &[&str] = &[
     "net/ipv4/ip_forward",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/default/forwarding",
     "net/ipv4/conf/all/route_localnet",
     "net/ipv4/conf/all/arp_ignore",
     "net/ipv4/conf/all/arp_announce",
