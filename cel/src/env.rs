@@ -156,6 +156,11 @@ impl Env {
         Env { library, types: Vec::new(), variables: Vec::new(), options: Options::default() }
     }
 
+    /// The same with other functions.
+    pub fn library(self, library: Arc<Library>) -> Self {
+        Env { library, ..self }
+    }
+
     /// The same with one more variable. A later one hides an earlier one of the same name.
     pub fn variable(mut self, name: &str, ty: Type) -> Self {
         self.variables.push((name.into(), ty));

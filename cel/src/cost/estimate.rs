@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AUTHORIZATION_COST, FORMAT_PATTERN_MAX, FORMAT_SIZE_MAX, LIST_COST, MAP_COST, REGEX_FACTOR,
-    STRING_FACTOR, STRUCT_COST, scaled,
+    STRING_FACTOR, STRUCT_COST, compares, costs_one, pair_factor, scaled,
 };
 use crate::check::Checked;
 use crate::syntax::{Call, Comprehension, Expr, Id, Kind, Literal, op, with_stack};
@@ -401,20 +401,7 @@ impl<'e> Coster<'e> {
                 let cost = if overload == "add_list" { 1.into() } else { result.scaled(STRING_FACTOR) };
                 (cost, Some(result))
             }
-            (
-                "less_string"
-                | "greater_string"
-                | "less_equals_string"
-                | "greater_equals_string"
-                | "less_bytes"
-                | "greater_bytes"
-                | "less_equals_bytes"
-                | "greater_equals_bytes"
-                | "equals"
-                | "not_equals",
-                _,
-                [left, right],
-            ) => {
+            (overload, _, [left, right]) if compares(overload) => {
                 let max = size(left).max.min(size(right).max);
                 (CostEstimate { min: max.min(1), max }.scaled(STRING_FACTOR), None)
             }
@@ -487,11 +474,7 @@ impl<'e> Coster<'e> {
         let text = |arg: &Arg<'_>| size(arg).scaled(STRING_FACTOR);
         match (function, target, args) {
             ("check", ..) => costs(AUTHORIZATION_COST.into()),
-            (
-                "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name"
-                | "allowed" | "reason" | "error" | "errored",
-                ..,
-            ) => costs(1.into()),
+            (function, ..) if costs_one(function) => costs(1.into()),
             ("fieldSelector" | "labelSelector", _, [selector]) => {
                 let requirements = size(selector).scaled(0.5).scaled((LIST_COST + STRUCT_COST) as f64);
                 costs(CostEstimate::fixed(LIST_COST).plus(text(selector)).plus(requirements))
@@ -544,36 +527,6 @@ impl<'e> Coster<'e> {
                 [arg, ..],
             ) => costs(text(arg)),
             ("ip.isCanonical", _, [arg, ..]) => costs(size(arg).scaled(2.0 * STRING_FACTOR)),
-            (
-                "masked"
-                | "prefixLength"
-                | "family"
-                | "isUnspecified"
-                | "isLoopback"
-                | "isLinkLocalMulticast"
-                | "isLinkLocalUnicast"
-                | "isGlobalUnicast"
-                | "format.named"
-                | "sign"
-                | "asInteger"
-                | "isInteger"
-                | "asApproximateFloat"
-                | "isGreaterThan"
-                | "isLessThan"
-                | "compareTo"
-                | "add"
-                | "sub"
-                | "major"
-                | "minor"
-                | "patch"
-                | "getScheme"
-                | "getHostname"
-                | "getHost"
-                | "getPort"
-                | "getEscapedPath"
-                | "getQuery",
-                ..,
-            ) => costs(1.into()),
             ("containsIP" | "containsCIDR", _, [arg, ..]) => {
                 let address = SizeEstimate { min: 4, max: 16 };
                 let mut cost = address.plus(address).scaled(STRING_FACTOR);
@@ -695,10 +648,7 @@ fn is_scalar(ty: &Type) -> bool {
 }
 
 fn sort_factor(overload: &str) -> f64 {
-    match overload.split('_').nth(1) {
-        Some("string" | "bytes") => 2.0 + STRING_FACTOR,
-        _ => 2.0,
-    }
+    pair_factor(matches!(overload.split('_').nth(1), Some("string" | "bytes")))
 }
 
 /// The size of a text in which parts are replaced.

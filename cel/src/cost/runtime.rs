@@ -1,6 +1,9 @@
 //! What calls cost in fact.
 
-use super::{AUTHORIZATION_COST, LIST_COST, REGEX_FACTOR, STRING_FACTOR, STRUCT_COST, scaled};
+use super::{
+    AUTHORIZATION_COST, LIST_COST, REGEX_FACTOR, STRING_FACTOR, STRUCT_COST, compares, costs_one,
+    pair_factor, scaled,
+};
 use crate::library::format;
 use crate::value::Value;
 
@@ -50,8 +53,7 @@ pub(crate) fn call_cost(
     }
     let by_function = match function {
         "check" => Some(AUTHORIZATION_COST),
-        "serviceAccount" | "path" | "group" | "resource" | "subresource" | "namespace" | "name"
-        | "allowed" | "reason" | "error" | "errored" => Some(1),
+        function if costs_one(function) => Some(1),
         "fieldSelector" | "labelSelector" if args.len() >= 2 => {
             let length = size(1);
             let requirements = scaled(scaled(length, 0.5), (LIST_COST + STRUCT_COST) as f64);
@@ -78,33 +80,6 @@ pub(crate) fn call_cost(
         "find" | "findAll" if args.len() >= 2 => Some(pattern(1.0 + size(0) as f64, size(1))),
         "ip" if overload == "cidr_ip" => Some(1),
         "ip" => Some(text(size(0))),
-        "masked"
-        | "prefixLength"
-        | "family"
-        | "isUnspecified"
-        | "isLoopback"
-        | "isLinkLocalMulticast"
-        | "isLinkLocalUnicast"
-        | "isGlobalUnicast"
-        | "format.named"
-        | "sign"
-        | "asInteger"
-        | "isInteger"
-        | "asApproximateFloat"
-        | "isGreaterThan"
-        | "isLessThan"
-        | "compareTo"
-        | "add"
-        | "sub"
-        | "major"
-        | "minor"
-        | "patch"
-        | "getScheme"
-        | "getHostname"
-        | "getHost"
-        | "getPort"
-        | "getEscapedPath"
-        | "getQuery" => Some(1),
         "containsIP" | "containsCIDR" if args.len() >= 2 => {
             let mut cost = text(2 * size(0));
             if function == "containsCIDR" {
@@ -131,16 +106,7 @@ pub(crate) fn call_cost(
         "starts_with_string" | "ends_with_string" | "string_to_bytes" | "bytes_to_string"
         | "strings_quote" | "string_format" => text(size(0)),
         "in_list" => size(1),
-        "less_string"
-        | "greater_string"
-        | "less_equals_string"
-        | "greater_equals_string"
-        | "less_bytes"
-        | "greater_bytes"
-        | "less_equals_bytes"
-        | "greater_equals_bytes"
-        | "equals"
-        | "not_equals" => text(sized(args.first()).min(sized(args.get(1)))),
+        overload if compares(overload) => text(sized(args.first()).min(sized(args.get(1)))),
         "add_string" | "add_bytes" => text(size(0).saturating_add(size(1))),
         "matches_string" => pattern(1.0 + size(0) as f64, size(1)),
         "contains_string" => text(size(0)).saturating_mul(text(size(1))),
@@ -159,10 +125,7 @@ fn sized(value: Option<&Value<'_>>) -> u64 {
 
 fn self_compare(list: Option<&Value<'_>>) -> u64 {
     let Some(Value::List(list)) = list else { return 1 };
-    let factor = match list.get(0) {
-        Some(Ok(Value::String(_) | Value::Bytes(_))) => 2.0 + STRING_FACTOR,
-        _ => 2.0,
-    };
+    let factor = pair_factor(matches!(list.get(0), Some(Ok(Value::String(_) | Value::Bytes(_)))));
     let size = list.len() as u64;
     ((size.saturating_mul(size) as f64 * factor) as u64).saturating_add(1 + LIST_COST)
 }

@@ -52,6 +52,11 @@ impl Program {
         plan::plan(checked, env)
     }
 
+    /// How deep the expression is nested.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// Evaluates the expression, at most until the cost exceeds the limit.
     pub fn evaluate<'a>(&'a self, variables: &dyn Activation<'a>, limit: u64) -> Outcome<'a> {
         run::run(self, variables, limit)

@@ -10,10 +10,11 @@ fn missing_key(key: &Value<'_>) -> Error {
 
 /// What is selected, which must be there.
 pub(super) fn select<'a>(object: &Value<'a>, key: &Value<'_>) -> Result<Value<'a>, Error> {
-    match find(object, key)? {
-        Some(value) => Ok(value),
-        None if matches!(object, Value::List(_)) => Err(Error::new(format!("index out of bounds: {key}"))),
-        None => Err(missing_key(key)),
+    match (find(object, key)?, object) {
+        (Some(value), _) => Ok(value),
+        (None, Value::Object(object)) => Ok(key.as_str().map_or(Value::Null, |name| object.unset(name))),
+        (None, Value::List(_)) => Err(Error::new(format!("index out of bounds: {key}"))),
+        (None, _) => Err(missing_key(key)),
     }
 }
 
@@ -31,11 +32,7 @@ pub(super) fn find<'a>(object: &Value<'a>, key: &Value<'_>) -> Result<Option<Val
                 Err(_) => Ok(None),
             }
         }
-        Value::Object(object) => {
-            let field =
-                key.as_str().and_then(|name| object.fields.iter().find(|(field, _)| **field == *name));
-            Ok(field.map(|(_, value)| value.clone()))
-        }
+        Value::Object(object) => Ok(key.as_str().and_then(|name| object.get(name)).cloned()),
         Value::Fields(fields) => key.as_str().and_then(|name| fields.get(name)).transpose(),
         _ => Ok(None),
     }

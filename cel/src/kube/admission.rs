@@ -4,12 +4,13 @@
 //! costs from a budget.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cost::PER_CALL_LIMIT;
 use crate::env::{Env, Types};
 use crate::eval::{Activation, Error, Outcome, Program};
+use crate::kube::mutation::{JSON_PATCH, OBJECT};
 use crate::kube::types::DeclaredTypes;
 use crate::library;
 use crate::library::authorizer::{authorizer_type, resource_check_type};
@@ -33,15 +34,21 @@ pub enum Wanted {
     TextOrNull,
     /// Anything.
     Any,
+    /// A configuration to apply.
+    Configuration,
+    /// The steps of a JSON patch.
+    JsonPatch,
 }
 
 impl Wanted {
-    fn types(self) -> &'static [Type] {
+    fn types(self) -> Vec<Type> {
         match self {
-            Wanted::Bool => &[Type::Bool],
-            Wanted::Text => &[Type::String],
-            Wanted::TextOrNull => &[Type::String, Type::Null],
-            Wanted::Any => &[],
+            Wanted::Bool => vec![Type::Bool],
+            Wanted::Text => vec![Type::String],
+            Wanted::TextOrNull => vec![Type::String, Type::Null],
+            Wanted::Any => Vec::new(),
+            Wanted::Configuration => vec![Type::object(OBJECT)],
+            Wanted::JsonPatch => vec![Type::list(Type::object(JSON_PATCH))],
         }
     }
 }
@@ -67,7 +74,21 @@ impl Expression {
 /// Compiles the expressions of one policy or webhook.
 pub struct Compiler {
     env: Env,
-    variables: Option<BTreeMap<String, Type>>,
+    variables: Option<Arc<VariableTypes>>,
+}
+
+/// The types of the variables that there are so far, which all environments of a compiler share.
+#[derive(Default)]
+struct VariableTypes(RwLock<BTreeMap<String, Type>>);
+
+impl Types for VariableTypes {
+    fn is_object(&self, name: &str) -> bool {
+        name == VARIABLES
+    }
+
+    fn field(&self, _object: &str, field: &str) -> Option<Type> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(field).cloned()
+    }
 }
 
 impl Compiler {
@@ -87,59 +108,60 @@ impl Compiler {
 
     /// The same with `variables`, of which there are none yet.
     pub fn composing(self) -> Self {
-        let env = self.env.variable("variables", Type::object(VARIABLES));
-        Compiler { env, variables: Some(BTreeMap::new()) }
+        let types = Arc::<VariableTypes>::default();
+        let env = self.env.object_types(types.clone()).variable("variables", Type::object(VARIABLES));
+        Compiler { env, variables: Some(types) }
     }
 
     /// Compiles an expression that may ask the authorizer.
     pub fn compile(&self, text: &str, wanted: Wanted) -> Expression {
-        let env = self
-            .env
+        expression(&self.authorized(), text, wanted).0
+    }
+
+    /// Compiles a patch, which may ask the authorizer too.
+    pub fn compile_patch(&self, text: &str, wanted: Wanted) -> Expression {
+        expression(&library::mutation(self.authorized()), text, wanted).0
+    }
+
+    fn authorized(&self) -> Env {
+        self.env
             .clone()
             .variable("authorizer", authorizer_type())
-            .variable("authorizer.requestResource", resource_check_type());
-        self.finish(env, text, wanted).0
+            .variable("authorizer.requestResource", resource_check_type())
     }
 
     /// Compiles an expression that may not ask the authorizer.
     pub fn compile_without_authorizer(&self, text: &str, wanted: Wanted) -> Expression {
-        self.finish(self.env.clone(), text, wanted).0
+        expression(&self.env, text, wanted).0
     }
 
     /// Compiles a variable that all further expressions may use.
     pub fn variable(&mut self, name: &str, text: &str) -> Expression {
-        let env = self
-            .env
-            .clone()
-            .variable("authorizer", authorizer_type())
-            .variable("authorizer.requestResource", resource_check_type());
-        let (expression, output) = self.finish(env, text, Wanted::Any);
-        if let Some(variables) = &mut self.variables {
-            variables.insert(name.to_owned(), plain(&output));
+        let (expression, output) = expression(&self.authorized(), text, Wanted::Any);
+        if let Some(variables) = &self.variables {
+            let mut types = variables.0.write().unwrap_or_else(PoisonError::into_inner);
+            types.insert(name.to_owned(), plain(&output, 0));
         }
         expression
     }
+}
 
-    fn finish(&self, mut env: Env, text: &str, wanted: Wanted) -> (Expression, Type) {
-        if let Some(variables) = &self.variables {
-            let fields = DeclaredTypes::of([(VARIABLES.to_owned(), variables.clone())]);
-            env = env.object_types(Arc::new(fields) as Arc<dyn Types>);
-        }
-        let (program, output) = match compile(&env, text, wanted) {
-            Ok((program, output)) => (Ok(program), output),
-            Err(error) => (Err(error), Type::Dyn),
-        };
-        (Expression { text: text.to_owned(), program }, output)
-    }
+/// An expression compiled in an environment, and the type of its values.
+fn expression(env: &Env, text: &str, wanted: Wanted) -> (Expression, Type) {
+    let (program, output) = match compile(env, text, wanted) {
+        Ok((program, output)) => (Ok(program), output),
+        Err(error) => (Err(error), Type::Dyn),
+    };
+    (Expression { text: text.to_owned(), program }, output)
 }
 
 fn compile(env: &Env, text: &str, wanted: Wanted) -> Result<(Program, Type), String> {
     let checked = env.compile(text).map_err(|issues| format!("compilation failed: {issues}"))?;
     let output = checked.output().clone();
-    match wanted.types() {
+    match wanted.types().as_slice() {
         [] => {}
         types if types.contains(&output) => {}
-        [one] => return Err(format!("must evaluate to {one} but got {}", shown(&output))),
+        [one] => return Err(format!("must evaluate to {} but got {}", shown(one), shown(&output))),
         types => {
             let types: Vec<String> = types.iter().map(shown).collect();
             return Err(format!("must evaluate to one of [{}] but got {}", types.join(" "), shown(&output)));
@@ -160,11 +182,17 @@ fn shown(ty: &Type) -> String {
     }
 }
 
-/// The type under which later expressions see a variable: what has no plain type is dynamic.
-fn plain(ty: &Type) -> Type {
+/// How deep lists and maps may hold each other in the type of a variable that others see.
+const TYPE_DEPTH_MAX: usize = 64;
+/// How deep values may hold each other that are made from one another, variable by variable.
+const VALUE_DEPTH_MAX: usize = 1_000;
+
+/// The type under which later expressions see a variable: what has no plain type, or too deep a one, is dynamic.
+fn plain(ty: &Type, depth: usize) -> Type {
     match ty {
-        Type::List(element) => Type::list(plain(element)),
-        Type::Map(types) => Type::map(plain(&types.0), plain(&types.1)),
+        Type::List(_) | Type::Map(_) if depth == TYPE_DEPTH_MAX => Type::Dyn,
+        Type::List(element) => Type::list(plain(element, depth + 1)),
+        Type::Map(types) => Type::map(plain(&types.0, depth + 1), plain(&types.1, depth + 1)),
         Type::Struct(_) | Type::Opaque(..) | Type::Type(_) | Type::Param(_) | Type::Var(_) | Type::Error => {
             Type::Dyn
         }
@@ -180,6 +208,8 @@ struct Computed<'a> {
     cost: u64,
     /// The variables that were looked at.
     uses: Vec<usize>,
+    /// How deep the value may be, at most.
+    depth: usize,
 }
 
 /// The variables of one request.
@@ -211,17 +241,26 @@ impl<'a> Scope<'a> {
         let mut scope = Scope { given, computed: Vec::new() };
         for (name, expression) in variables {
             let quoted = proto::field::quote(name);
-            let (value, cost, uses) = match &expression.program {
+            let (value, cost, uses, depth) = match &expression.program {
                 Err(error) => {
-                    (Err(format!("composited variable {quoted} fails to compile: {error}")), 0, Vec::new())
+                    (Err(format!("composited variable {quoted} fails to compile: {error}")), 0, Vec::new(), 0)
                 }
                 Ok(program) => {
                     let (outcome, uses) = scope.run(program);
+                    let held = uses.iter().map(|at| scope.computed[*at].depth).max().unwrap_or(0);
+                    let value = match &outcome.value {
+                        Ok(value) if value.is_scalar() => (outcome.value, 0),
+                        _ if program.depth() + held > VALUE_DEPTH_MAX => {
+                            (Err(Error::new("nested too deeply")), 0)
+                        }
+                        _ => (outcome.value, program.depth() + held),
+                    };
                     let explain = |error| format!("composited variable {quoted} fails to evaluate: {error}");
-                    (outcome.value.map_err(explain), outcome.cost, uses)
+                    (value.0.map_err(explain), outcome.cost, uses, value.1)
                 }
             };
-            scope.computed.push(Computed { name: name.into(), value: value.map_err(Error::new), cost, uses });
+            let value = value.map_err(Error::new);
+            scope.computed.push(Computed { name: name.into(), value, cost, uses, depth });
         }
         scope
     }
@@ -403,6 +442,44 @@ pub fn object_types() -> DeclaredTypes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_do_not_nest_without_end() {
+        let mut compiler = Compiler::new(false).composing();
+        let mut variables = vec![("v0".to_owned(), compiler.variable("v0", "[0]"))];
+        for at in 1..600 {
+            let text = format!("[variables.v{}]", at - 1);
+            variables.push((format!("v{at}"), compiler.variable(&format!("v{at}"), &text)));
+        }
+        let [middle, last] =
+            ["variables.v99 == []", "variables.v599 == []"].map(|text| compiler.compile(text, Wanted::Bool));
+        let scope =
+            Scope::new(Vec::new(), variables.iter().map(|(name, variable)| (name.as_str(), variable)));
+        let (results, _) = scope.evaluate([Some(&middle), Some(&last)], 1_000_000).unwrap();
+        assert!(matches!(results[0], Some(Ok(Value::Bool(false)))), "{:?}", results[0]);
+        let error = results[1].as_ref().unwrap().as_ref().unwrap_err();
+        assert!(error.contains("nested too deeply"), "{}", &error[error.len() - 200..]);
+    }
+
+    #[test]
+    fn patches_know_more() {
+        let compiler = Compiler::new(false);
+        let error = |text: &str, wanted| compiler.compile_patch(text, wanted).error().map(str::to_owned);
+        let (apply, steps) = (Wanted::Configuration, Wanted::JsonPatch);
+        assert_eq!(error("Object{spec: Object.spec{n: object.spec.n}}", apply), None);
+        assert_eq!(error("[JSONPatch{op: 'remove', path: '/' + jsonpatch.escapeKey('a')}]", steps), None);
+        for (text, wanted, expected) in [
+            ("'teapot'", apply, "must evaluate to Object but got string"),
+            ("Object.spec.metadata{}", apply, "must evaluate to Object but got Object.spec.metadata"),
+            ("Object{}", steps, "must evaluate to list(JSONPatch) but got Object"),
+            ("[]", steps, "must evaluate to list(JSONPatch) but got list(dyn)"),
+        ] {
+            assert_eq!(error(text, wanted).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["Object{} == Object{}", "jsonpatch.escapeKey('a') == 'a'"] {
+            assert!(errors(text, Wanted::Bool).unwrap().contains("undeclared reference"), "{text}");
+        }
+    }
 
     fn errors(text: &str, wanted: Wanted) -> Option<String> {
         Compiler::new(false).compile(text, wanted).error().map(str::to_owned)

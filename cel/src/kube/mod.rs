@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod escape;
+pub mod mutation;
 pub mod rules;
 pub mod schema;
 pub mod types;

@@ -10,7 +10,7 @@ use crate::env::Types;
 use crate::types::Type;
 
 /// The largest request.
-const REQUEST_SIZE: i64 = 3 * 1024 * 1024;
+pub(crate) const REQUEST_SIZE: i64 = 3 * 1024 * 1024;
 const DURATION_MAX: i64 = 32;
 const DURATION_MIN: i64 = 3;
 const DATE_SIZE: i64 = 12;

@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::env::{Env, Library};
 use crate::eval::Error;
+use crate::kube::mutation::PatchTypes;
 use crate::value::{List, Value};
 
 /// The environment that all expressions of Kubernetes 1.36 share, without variables.
@@ -47,15 +48,15 @@ fn base_library() -> Library {
     library
 }
 
-/// The environment of the patches of mutating admission policies: the shared one and `jsonpatch`.
-pub fn mutation() -> Env {
+/// The environment with what only the patches of mutating admission policies may use: their types, and `jsonpatch`.
+pub fn mutation(env: Env) -> Env {
     static LIBRARY: OnceLock<Arc<Library>> = OnceLock::new();
     let library = LIBRARY.get_or_init(|| {
         let mut library = base_library();
         json_patch::install(&mut library);
         Arc::new(library)
     });
-    Env::new(Arc::clone(library))
+    env.library(Arc::clone(library)).object_types(Arc::new(PatchTypes))
 }
 
 type Result<'a> = std::result::Result<Value<'a>, Error>;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::ast::{Call, Comprehension, Entry, Expr, Id, Kind, Literal, Select, StructField, op};
-use super::parser::{Parser, call};
+use super::parser::{Parser, SIZE_MAX, call};
 
 /// The variable of a loop's accumulator. It can't be written in source text.
 const ACCU: &str = "@result";
 /// What the accumulator was once called; still not to be taken for a loop variable.
 const OLD_ACCU: &str = "__result__";
 const UNUSED: &str = "#unused";
+/// How many nodes an expression may have whose parts are copied; more than macros make of the longest text without.
+const NODES_MAX: usize = 2 * SIZE_MAX;
 const SORT_INPUT: &str = "@__sortBy_input__";
 
 /// A macro's arguments are wrong: where, and why.
@@ -257,6 +259,10 @@ impl Builder<'_, '_> {
         let message = format!("{function}() variable name must be a simple identifier");
         let var = name(&args[0], &message)?;
         let mapped = args.swap_remove(1);
+        // Each copy may double an expression, of which one may follow the other.
+        if self.parser.nodes() > NODES_MAX {
+            return Err(Wrong(self.at, format!("expression node count exceeds limit: {NODES_MAX}")));
+        }
         let copy = self.copy(&target);
         let has_value = self.receiver("hasValue", target, Vec::new());
         let value = self.receiver("value", copy, Vec::new());
@@ -349,4 +355,17 @@ fn loop_variable(expr: &Expr, message: &str) -> Result<Arc<str>, Wrong> {
         return Err(Wrong(expr.id, "iteration variable overwrites accumulator variable".into()));
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::syntax::{Options, parse};
+
+    #[test]
+    fn copies_of_copies_end() {
+        let chained = |count: usize| format!("optional.of(1){}", ".optMap(v, v + 1)".repeat(count));
+        assert!(parse(&chained(8), Options::default()).is_ok());
+        let issues = parse(&chained(100), Options::default()).unwrap_err();
+        assert!(issues.to_string().contains("expression node count exceeds limit: 200000"), "{issues}");
+    }
 }

@@ -14,7 +14,8 @@ pub struct Options {
     pub bind: bool,
 }
 
-const SIZE_MAX: usize = 100_000;
+/// The longest text.
+pub(super) const SIZE_MAX: usize = 100_000;
 const DEPTH_MAX: usize = 250;
 /// Parsers and checkers recurse; this keeps them off the end of small stacks.
 pub(crate) fn with_stack<R>(f: impl FnOnce() -> R) -> R {
@@ -103,6 +104,11 @@ impl<'a> Parser<'a> {
     pub(super) fn id(&mut self, offset: u32) -> Id {
         self.offsets.push(offset);
         self.offsets.len() as Id - 1
+    }
+
+    /// How many nodes there are so far.
+    pub(super) fn nodes(&self) -> usize {
+        self.offsets.len()
     }
 
     /// A new id at the place of another node.

@@ -4,8 +4,9 @@ use serde_json::{Map as JsonMap, Number, Value as Json};
 
 use super::display::{double_g, float_text};
 use super::time::{Timestamp, parse_duration, seconds_text};
-use super::{Str, Value};
+use super::{Map, Value};
 use crate::eval::Error;
+use crate::kube::types::REQUEST_SIZE;
 use crate::types::Type;
 
 fn failed(from: &Value<'_>, to: &str) -> Error {
@@ -111,55 +112,101 @@ pub(crate) fn go_float(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite())
 }
 
-/// A copy of a value as JSON.
+/// A copy of a value as JSON. Lists may hold one list many times over, so what comes of them is limited to the largest
+/// request.
 pub(super) fn to_json(value: &Value<'_>) -> Result<Json, Error> {
-    Ok(match value {
-        Value::Null => Json::Null,
-        Value::Bool(value) => Json::Bool(*value),
-        Value::Int(number) => Json::Number((*number).into()),
-        Value::Uint(number) => Json::Number((*number).into()),
-        Value::Double(number) => {
-            let text = float_text(*number);
-            Json::Number(
-                Number::from_f64(*number).ok_or_else(|| Error::new(format!("{text} has no JSON form")))?,
-            )
-        }
-        Value::String(text) => Json::String(text.to_string()),
-        Value::Bytes(bytes) => {
-            Json::String(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes))
-        }
-        Value::Timestamp(at) => Json::String(at.to_string()),
-        Value::Duration(nanos) => Json::String(seconds_text(*nanos)),
-        Value::List(list) => {
-            Json::Array(list.iter().map(|item| to_json(&item?)).collect::<Result<_, Error>>()?)
-        }
-        Value::Map(super::Map::Json(object, _)) => Json::Object((*object).clone()),
-        Value::Map(map) => {
-            let mut object = JsonMap::new();
-            for (key, value) in map.entries()? {
-                let name = match convert(&key, &Type::String)? {
-                    Value::String(Str::Shared(name)) => name.to_string(),
-                    other => other.as_str().unwrap_or_default().to_owned(),
-                };
-                object.insert(name, to_json(&value)?);
+    Copy { left: REQUEST_SIZE as usize }.of(value)
+}
+
+struct Copy {
+    /// How many bytes may still be written, more or less.
+    left: usize,
+}
+
+impl Copy {
+    fn take(&mut self, bytes: usize) -> Result<(), Error> {
+        self.left = self.left.checked_sub(bytes).ok_or(Error::COST_LIMIT)?;
+        Ok(())
+    }
+
+    fn text(&mut self, text: impl Into<String>) -> Result<Json, Error> {
+        let text = text.into();
+        self.take(text.len())?;
+        Ok(Json::String(text))
+    }
+
+    fn of(&mut self, value: &Value<'_>) -> Result<Json, Error> {
+        self.take(1)?;
+        Ok(match value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => Json::Bool(*value),
+            Value::Int(number) => Json::Number((*number).into()),
+            Value::Uint(number) => Json::Number((*number).into()),
+            Value::Double(number) => {
+                let error = || Error::new(format!("{} has no JSON form", float_text(*number)));
+                Json::Number(Number::from_f64(*number).ok_or_else(error)?)
             }
-            Json::Object(object)
-        }
-        Value::Object(object) => {
-            let mut fields = JsonMap::new();
-            for (name, value) in &object.fields {
-                // An absent optional value leaves its field out.
-                if !matches!(value, Value::Optional(None)) {
-                    fields.insert(name.to_string(), to_json(value)?);
+            Value::String(text) => self.text(&**text)?,
+            Value::Bytes(bytes) => {
+                self.text(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes))?
+            }
+            Value::Timestamp(at) => self.text(at.to_string())?,
+            Value::Duration(nanos) => self.text(seconds_text(*nanos))?,
+            Value::List(list) => {
+                Json::Array(list.iter().map(|item| self.of(&item?)).collect::<Result<_, Error>>()?)
+            }
+            Value::Map(Map::Json(object, _)) => {
+                self.count(object.values())?;
+                Json::Object((*object).clone())
+            }
+            Value::Map(map) => {
+                let mut object = JsonMap::new();
+                for (key, value) in map.entries()? {
+                    let name = convert(&key, &Type::String)?.as_str().unwrap_or_default().to_owned();
+                    self.take(name.len())?;
+                    object.insert(name, self.of(&value)?);
                 }
+                Json::Object(object)
             }
-            Json::Object(fields)
+            Value::Object(object) => {
+                let mut fields = JsonMap::new();
+                for (name, value) in &object.fields {
+                    self.take(name.len())?;
+                    let value = match value {
+                        Value::Optional(None) => Json::Null,
+                        value => self.of(value)?,
+                    };
+                    fields.insert(name.to_string(), value);
+                }
+                Json::Object(fields)
+            }
+            Value::Optional(Some(value)) => self.of(value)?,
+            Value::Optional(None) => return Err(Error::new("optional.none() dereference")),
+            Value::Unknown(json) => {
+                self.count([*json])?;
+                (*json).clone()
+            }
+            Value::Opaque(_) | Value::Type(_) | Value::Fields(_) => {
+                let ty = value.type_name();
+                return Err(Error::new(format!("type conversion error from '{ty}' to JSON")));
+            }
+        })
+    }
+
+    /// Counts data that is copied as it is.
+    fn count<'j>(&mut self, parts: impl IntoIterator<Item = &'j Json>) -> Result<(), Error> {
+        for part in parts {
+            self.take(1)?;
+            match part {
+                Json::String(text) => self.take(text.len())?,
+                Json::Array(items) => self.count(items)?,
+                Json::Object(object) => {
+                    object.keys().try_for_each(|name| self.take(name.len()))?;
+                    self.count(object.values())?;
+                }
+                _ => {}
+            }
         }
-        Value::Optional(Some(value)) => to_json(value)?,
-        Value::Optional(None) => return Err(Error::new("optional.none() dereference")),
-        Value::Unknown(json) => (*json).clone(),
-        Value::Opaque(_) | Value::Type(_) | Value::Fields(_) => {
-            return Err(Error::new(format!("type conversion error from '{}' to JSON", value.type_name())));
-        }
-    })
+        Ok(())
+    }
 }

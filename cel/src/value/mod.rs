@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::Value as Json;
 
 use crate::eval::Error;
+use crate::kube::mutation::JSON_PATCH;
 use crate::kube::schema::{Format, Schema, SchemaType};
 use crate::types::{OPTIONAL, Type};
 
@@ -302,6 +303,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether the value holds no others.
+    pub(crate) fn is_scalar(&self) -> bool {
+        !matches!(
+            self,
+            Value::List(_) | Value::Map(_) | Value::Optional(_) | Value::Object(_) | Value::Fields(_)
+        )
+    }
+
     /// The text, if it is one.
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -356,6 +365,7 @@ impl<'a> Value<'a> {
             // Lists and maps that came with a schema count as values even when empty.
             Value::List(list) => list.is_empty() && !list.is_typed(),
             Value::Map(map) => map.is_empty() && !matches!(map, Map::Json(_, Some(_))),
+            Value::Object(object) => object.fields.is_empty() && *object.name != *JSON_PATCH,
             _ => false,
         }
     }

@@ -80,8 +80,8 @@ impl Expressions {
             Purpose::Validation => self.compiler.compile(text, Wanted::Bool),
             Purpose::Message => self.compiler.compile_without_authorizer(text, Wanted::Text),
             Purpose::AuditValue => self.compiler.compile(text.trim(), Wanted::TextOrNull),
-            // Policies that change objects are refused as a whole.
-            Purpose::ApplyConfiguration | Purpose::JsonPatch => return,
+            Purpose::ApplyConfiguration => self.compiler.compile_patch(text.trim(), Wanted::Configuration),
+            Purpose::JsonPatch => self.compiler.compile_patch(text.trim(), Wanted::JsonPatch),
         };
         if let Some(error) = compiled.error() {
             errors.push(Error::invalid(view.path(), compiled.text(), error));

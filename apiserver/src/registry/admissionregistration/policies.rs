@@ -464,6 +464,28 @@ mod tests {
                 ],
             ),
             (
+                policy(
+                    json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": " 'teapot'"}}),
+                ),
+                vec![
+                    "spec.mutations[0].applyConfiguration.expression: Invalid value: \"'teapot'\": must evaluate to Object but got string",
+                ],
+            ),
+            (
+                policy(json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 1}]"}})),
+                vec![
+                    "spec.mutations[0].jsonPatch.expression: Invalid value: \"[JSONPatch{op: 1}]\": compilation failed: ERROR: <input>:1:14: expected type of field 'op' is 'string' but provided type is 'int'\n | [JSONPatch{op: 1}]\n | .............^",
+                ],
+            ),
+            (
+                policy(
+                    json!({"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{path: params.p}]"}}),
+                ),
+                vec![
+                    "spec.mutations[0].jsonPatch.expression: Invalid value: \"[JSONPatch{path: params.p}]\": compilation failed: ERROR: <input>:1:18: undeclared reference to 'params' (in container '')\n | [JSONPatch{path: params.p}]\n | .................^",
+                ],
+            ),
+            (
                 policy(json!({"patchType": "Merge"})),
                 vec![
                     "spec.mutations[0].patchType: Unsupported value: \"Merge\": supported values: \"ApplyConfiguration\", \"JSONPatch\"",
