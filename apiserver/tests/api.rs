@@ -1,5 +1,6 @@
 //! The API as a client sees it, over a real etcd.
 
+mod admission;
 mod common;
 mod faults;
 mod semantics;
@@ -31,6 +32,7 @@ async fn the_api_behaves() {
     applies_merge(&server).await;
     keys_are_upstreams(&server).await;
     definitions_make_resources(&server).await;
+    admission::policies_change_objects(&server).await;
     requests_are_recorded(&server).await;
     secrets_are_encrypted(&server).await;
     flows_are_controlled(&server).await;

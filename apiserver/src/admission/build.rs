@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::policy::ValidatingPolicies;
+use component_base::features::Gates;
+
+use super::policy::{MutatingPolicies, ValidatingPolicies};
 use super::step::{FnPlugin, Row};
 use super::webhook::{MutatingWebhooks, ValidatingWebhooks};
 use super::{
     Chain, Plugin, certificates, default_class, limit_ranger, namespace_lifecycle, node_restriction,
     pod_defaults, pod_resize, pod_security, priority, quota, rbac_escalation, runtime_class, service_account,
-    storage, unsupported,
+    simple, storage,
 };
 use crate::auth::rbac::index::SharedIndex;
 use crate::registry::Local;
@@ -19,6 +21,8 @@ use crate::registry::Local;
 pub struct AdmissionOptions {
     pub enable: Vec<String>,
     pub disable: Vec<String>,
+    /// The feature gates.
+    pub gates: Gates,
 }
 
 /// One plugin of upstream's.
@@ -29,6 +33,8 @@ enum Entry {
     Off(Row),
     /// Runs unless disabled; keeps state of its own.
     Stateful(&'static str, fn(&Arc<dyn Local>) -> Arc<dyn Plugin>),
+    /// The same, unless the feature of its name is off.
+    Gated(&'static str, fn(&Arc<dyn Local>) -> Arc<dyn Plugin>),
     /// On by default upstream, but concerns only what is behind disabled feature gates.
     Dormant(&'static str),
     /// Not built: enabling it fails the start.
@@ -39,14 +45,17 @@ impl Entry {
     fn name(&self) -> &'static str {
         match self {
             Entry::On(row) | Entry::Off(row) => row.name,
-            Entry::Stateful(name, _) | Entry::Dormant(name) | Entry::Missing(name) => name,
+            Entry::Stateful(name, _)
+            | Entry::Gated(name, _)
+            | Entry::Dormant(name)
+            | Entry::Missing(name) => name,
         }
     }
 }
 
 /// All of upstream's plugins in the order they run in.
 const PLUGINS: &[Entry] = &[
-    Entry::Off(unsupported::ALWAYS_ADMIT),
+    Entry::Off(simple::ALWAYS_ADMIT),
     Entry::Missing("NamespaceAutoProvision"),
     Entry::On(namespace_lifecycle::NAMESPACE_LIFECYCLE),
     Entry::Missing("NamespaceExists"),
@@ -75,18 +84,18 @@ const PLUGINS: &[Entry] = &[
     Entry::On(certificates::CLUSTER_TRUST_BUNDLE_ATTEST),
     Entry::On(certificates::CERTIFICATE_SUBJECT_RESTRICTION),
     Entry::On(default_class::DEFAULT_INGRESS_CLASS),
-    Entry::Off(unsupported::DENY_SERVICE_EXTERNAL_IPS),
+    Entry::Off(simple::DENY_SERVICE_EXTERNAL_IPS),
     Entry::On(pod_defaults::POD_TOPOLOGY_LABELS),
     Entry::Dormant("PodGroupWorkloadExists"),
     Entry::Dormant("NodeDeclaredFeatureValidator"),
     Entry::Dormant("JobValidation"),
     Entry::On(pod_resize::POD_RESIZE_VALIDATOR),
-    Entry::On(unsupported::MUTATING_ADMISSION_POLICY),
+    Entry::Gated(MutatingPolicies::NAME, |local| Arc::new(MutatingPolicies::new(local))),
     Entry::Stateful(MutatingWebhooks::NAME, |local| Arc::new(MutatingWebhooks::new(local))),
     Entry::Stateful(ValidatingPolicies::NAME, |local| Arc::new(ValidatingPolicies::new(local))),
     Entry::Stateful(ValidatingWebhooks::NAME, |local| Arc::new(ValidatingWebhooks::new(local))),
     Entry::On(quota::RESOURCE_QUOTA),
-    Entry::Off(unsupported::ALWAYS_DENY),
+    Entry::Off(simple::ALWAYS_DENY),
 ];
 
 /// Why there is no chain.
@@ -112,7 +121,7 @@ pub fn build(
             Entry::On(row) | Entry::Off(row) => {
                 plugins.push(Arc::new(FnPlugin { row: *row, local: local.clone() }));
             }
-            Entry::Stateful(_, make) => plugins.push(make(local)),
+            Entry::Stateful(_, make) | Entry::Gated(_, make) => plugins.push(make(local)),
             Entry::Dormant(_) | Entry::Missing(_) => {}
         }
     }
@@ -139,6 +148,7 @@ fn selected(options: &AdmissionOptions) -> Result<Vec<&'static Entry>, Admission
     for entry in PLUGINS {
         match entry {
             Entry::On(_) | Entry::Stateful(..) if !disabled(entry.name()) => entries.push(entry),
+            Entry::Gated(name, _) if !disabled(name) && options.gates.enabled(name) => entries.push(entry),
             Entry::Off(row) if enabled(row.name) => entries.push(entry),
             Entry::Missing(name) if enabled(name) => return Err(AdmissionError::Missing((*name).to_owned())),
             _ => {}
@@ -153,7 +163,8 @@ mod tests {
 
     fn names(enable: &[&str], disable: &[&str]) -> Result<Vec<&'static str>, AdmissionError> {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let options = AdmissionOptions { enable: list(enable), disable: list(disable) };
+        let options =
+            AdmissionOptions { enable: list(enable), disable: list(disable), gates: Gates::default() };
         Ok(selected(&options)?.into_iter().map(Entry::name).collect())
     }
 

@@ -11,6 +11,7 @@ use proto::{fields, labels};
 use serde_json::Value;
 
 use super::Review;
+use super::form::Form;
 use super::step::{items, text};
 use crate::auth::{self, Attributes, UserInfo};
 use crate::registry::{Endpoint, Local};
@@ -97,15 +98,15 @@ impl checks::Authorizer for Authority {
 
 /// What a write looks like to the expressions of a webhook or policy that sees it as this version.
 pub(super) struct Seen {
-    object: Value,
+    pub(super) object: Value,
     old: Value,
     request: Value,
 }
 
 impl Seen {
     pub(super) async fn new(endpoint: &Arc<Endpoint>, review: &Review) -> Result<Seen, Status> {
-        let object = super::webhook::as_version(endpoint, review, &review.object).await?;
-        let old = super::webhook::as_version(endpoint, review, &review.old).await?;
+        let object = Form::of(endpoint, review, &review.object).show(&review.object).await?;
+        let old = Form::of(endpoint, review, &review.old).show(&review.old).await?;
         let request = super::webhook::request(endpoint, review);
         Ok(Seen { object, old, request })
     }

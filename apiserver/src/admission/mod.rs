@@ -7,7 +7,9 @@ mod build;
 mod certificates;
 mod default_class;
 mod expression;
+mod form;
 mod limit_ranger;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
@@ -17,16 +19,18 @@ mod policy;
 mod priority;
 mod quota;
 mod rbac_escalation;
+mod reinvocation;
 mod runtime_class;
 mod service_account;
+mod simple;
 mod step;
 mod storage;
 #[cfg(test)]
 mod testing;
-mod unsupported;
 mod webhook;
 
 pub use build::{AdmissionOptions, build};
+pub use reinvocation::Reinvocation;
 
 use std::sync::Arc;
 
@@ -91,8 +95,8 @@ pub struct Review {
     pub warnings: Vec<String>,
     /// Audit annotations; plugins add to it.
     pub annotations: Vec<(String, String)>,
-    /// Whether a webhook changed the object after other plugins had seen it: then all see it once more.
-    pub reinvocation: bool,
+    /// Who was called, and has to be called once more.
+    pub reinvocation: Reinvocation,
 }
 
 impl Review {
@@ -164,13 +168,14 @@ impl Chain {
         self.plugins.iter().map(|p| p.name())
     }
 
-    /// Runs all mutations; once more if a webhook changed what plugins before it had seen.
+    /// Runs all mutations; once more if a webhook or policy changed what plugins before it had seen.
     pub async fn mutate(&self, review: &mut Review) -> Result<(), Status> {
-        review.reinvocation = false;
+        review.reinvocation = Reinvocation::default();
         let mut done = self.mutate_once(review).await;
-        if done.is_ok() && review.reinvocation {
+        if done.is_ok() && review.reinvocation.begin_second() {
             done = self.mutate_once(review).await;
         }
+        review.reinvocation = Reinvocation::default();
         annotate(review);
         done
     }

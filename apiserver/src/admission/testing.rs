@@ -10,7 +10,7 @@ use proto::status::Status;
 use serde_json::Value;
 
 use super::step::{FnPlugin, Row};
-use super::{Operation, Plugin, Review};
+use super::{Operation, Plugin, Reinvocation, Review};
 use crate::auth::authz::AlwaysDeny;
 use crate::auth::{Authenticated, Authorizer, Rejected, TokenAuthenticator, UserInfo};
 use crate::registry::{Builder, Endpoint, Local, Observer, Registry, Services, Update};
@@ -166,7 +166,7 @@ pub(super) fn review(
         dry_run: false,
         warnings: Vec::new(),
         annotations: Vec::new(),
-        reinvocation: false,
+        reinvocation: Reinvocation::default(),
     }
 }
 

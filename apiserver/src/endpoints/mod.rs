@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use self::discovery::Discovery;
 use self::negotiate::{Output, Transform};
 use self::render::{Include, Render};
-use crate::admission::{Operation, Review};
+use crate::admission::{Operation, Reinvocation, Review};
 use crate::auth::Authorizer;
 use crate::auth::service_account::discovery::{self as documents, Documents};
 use crate::engine::{Engine, Store};
@@ -323,7 +323,7 @@ impl Target {
             dry_run: false,
             warnings: Vec::new(),
             annotations: Vec::new(),
-            reinvocation: false,
+            reinvocation: Reinvocation::default(),
         };
         let chain = self.app.engine.admission();
         chain.mutate(&mut review).await?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::decode::{self, Expected};
 use super::options::WriteOptions;
 use super::{Target, answer, negotiate};
-use crate::admission::{Operation, Review};
+use crate::admission::{Operation, Reinvocation, Review};
 use crate::audit;
 use crate::engine::meta;
 use crate::registry::{Create, Name};
@@ -66,7 +66,7 @@ impl Target {
             dry_run: ctx.dry_run,
             warnings: Vec::new(),
             annotations: Vec::new(),
-            reinvocation: false,
+            reinvocation: Reinvocation::default(),
         };
         let chain = self.app.engine.admission();
         chain.mutate(&mut review).await?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::store::{Store, unavailable};
 use super::{Engine, meta, shown};
-use crate::admission::{Operation, Review};
+use crate::admission::{Operation, Reinvocation, Review};
 use crate::cache::entry::Entry;
 use crate::registry::{Ctx, Hooks, Reservation};
 use crate::storage::codec::set_revision;
@@ -195,7 +195,7 @@ pub(super) fn review(ctx: &Ctx, operation: Operation, object: Value, old: Arc<Va
         dry_run: ctx.dry_run,
         warnings: Vec::new(),
         annotations: Vec::new(),
-        reinvocation: false,
+        reinvocation: Reinvocation::default(),
     }
 }
 

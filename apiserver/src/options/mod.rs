@@ -165,6 +165,7 @@ impl Options {
                 "--goaway-chance can not be less than 0 or greater than 0.02".to_owned(),
             ));
         }
+        let gates = Gates::from_flags(flags, &Default::default()).map_err(|e| Error::Value(e.to_string()))?;
         Ok(Options {
             etcd: Servers { urls: servers, ca: path("etcd-cafile").map(|p| read(&p)).transpose()?, identity },
             etcd_prefix: flags.str("etcd-prefix").to_owned(),
@@ -189,6 +190,7 @@ impl Options {
             admission: AdmissionOptions {
                 enable: flags.list("enable-admission-plugins").to_vec(),
                 disable: flags.list("disable-admission-plugins").to_vec(),
+                gates: gates.clone(),
             },
             runtime: RuntimeConfig::new(flags.map("runtime-config"))?,
             service_ranges: service_ranges(flags.str("service-cluster-ip-range"))?,
@@ -211,7 +213,7 @@ impl Options {
                 address_types: flags.list("kubelet-preferred-address-types").to_vec(),
             },
             allow_privileged: flags.bool("allow-privileged"),
-            gates: Gates::from_flags(flags, &Default::default()).map_err(|e| Error::Value(e.to_string()))?,
+            gates,
         })
     }
 }

@@ -38,11 +38,31 @@ pub fn json_patch(current: &Value, patch: &[u8]) -> Result<Patched> {
         }
     }
     let mut document = current.clone();
-    let mut copied = 0;
-    for operation in &operations {
-        apply(&mut document, operation, &mut copied).map_err(Error::Unprocessable)?;
-    }
+    apply_steps(&mut document, &operations).map_err(|failed| Error::Unprocessable(failed.to_string()))?;
     Ok(Patched { value: document, strict })
+}
+
+/// Why the steps of a JSON patch don't apply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failed {
+    /// A step tests for a value, which is another.
+    #[error("testing value {0} failed: test failed")]
+    Test(String),
+    /// A step can't be taken.
+    #[error("{0}")]
+    Step(String),
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Failed {
+        Failed::Step(text)
+    }
+}
+
+/// Applies the steps of a JSON patch to a printed tree, which is half patched if one of them fails.
+pub fn apply_steps(document: &mut Value, steps: &[Value]) -> std::result::Result<(), Failed> {
+    let mut copied = 0;
+    steps.iter().try_for_each(|step| apply(document, step, &mut copied))
 }
 
 /// Applies a merge patch to a printed tree.
@@ -109,7 +129,7 @@ fn pruned(value: Value) -> Value {
 
 type Applied<T> = std::result::Result<T, String>;
 
-fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied<()> {
+fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> std::result::Result<(), Failed> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
     let value = || operation.get("value").cloned();
     let op = text("op").unwrap_or("unknown");
@@ -132,16 +152,14 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied
                 format!("add operation does not apply: doc is missing path: \"{path}\": missing value")
             })?;
             insert(parent, &key, value().unwrap_or_default())
-                .map_err(|error| format!("error in add for path: '{path}': {error}"))
+                .map_err(|error| format!("error in add for path: '{path}': {error}"))?;
         }
         "remove" => {
             let path = decode("path")?;
             let (parent, key) = parent(document, path).ok_or_else(|| {
                 format!("remove operation does not apply: doc is missing path: \"{path}\": missing value")
             })?;
-            remove(parent, &key)
-                .map(drop)
-                .map_err(|error| format!("error in remove for path: '{path}': {error}"))
+            remove(parent, &key).map_err(|error| format!("error in remove for path: '{path}': {error}"))?;
         }
         "replace" => {
             let path = decode("path")?;
@@ -161,9 +179,8 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied
                             )
                         })?;
                     items[at] = value().unwrap_or_default();
-                    Ok(())
                 }
-                parent => insert(parent, &key, value().unwrap_or_default()),
+                parent => insert(parent, &key, value().unwrap_or_default())?,
             }
         }
         "move" => {
@@ -179,7 +196,8 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied
                     "move operation does not apply: doc is missing destination path: {path}: missing value"
                 )
             })?;
-            insert(holder, &key, moved).map_err(|error| format!("error in move for path: '{path}': {error}"))
+            insert(holder, &key, moved)
+                .map_err(|error| format!("error in move for path: '{path}': {error}"))?;
         }
         "copy" => {
             let from = decode("from")?;
@@ -191,9 +209,9 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied
             let copy = copy.cloned().unwrap_or_default();
             *copied += copy.to_string().len();
             if *copied > MAX_COPIED {
-                return Err(format!(
+                return Err(Failed::Step(format!(
                     "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
-                ));
+                )));
             }
             let path = decode("path")?;
             let (holder, key) = parent(document, path).ok_or_else(|| {
@@ -202,25 +220,25 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Applied
                 )
             })?;
             insert(holder, &key, copy)
-                .map_err(|error| format!("error while adding value during copy: {error}"))
+                .map_err(|error| format!("error while adding value during copy: {error}"))?;
         }
         "test" => {
             let path = decode("path")?;
             let wanted = value().unwrap_or_default();
-            let failed = || format!("testing value {path} failed: test failed");
+            let tested = |same: bool| if same { Ok(()) } else { Err(Failed::Test(path.to_owned())) };
             if path.is_empty() {
-                return if *document == wanted { Ok(()) } else { Err(failed()) };
+                return tested(*document == wanted);
             }
             let (holder, key) = parent(document, path).ok_or_else(|| {
                 format!("test operation does not apply: is missing path: {path}: missing value")
             })?;
             let found =
                 get(holder, &key).map_err(|error| format!("error in test for path: '{path}': {error}"))?;
-            let same = super::typed::equal(found.unwrap_or(&Value::Null), &wanted);
-            if same { Ok(()) } else { Err(failed()) }
+            tested(super::typed::equal(found.unwrap_or(&Value::Null), &wanted))?;
         }
-        other => Err(format!("Unexpected kind: {other}")),
+        other => return Err(Failed::Step(format!("Unexpected kind: {other}"))),
     }
+    Ok(())
 }
 
 /// The container that a path's last step is in, and that step.

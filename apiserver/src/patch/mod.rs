@@ -13,7 +13,7 @@ pub mod managed;
 mod strategic;
 pub mod typed;
 
-pub use json_patch::{json_patch, merge_patch};
+pub use json_patch::{Failed, apply_steps, json_patch, merge_patch};
 pub use strategic::strategic_merge_patch;
 
 /// A patched tree, and what strict validation has against the patch.

@@ -6,7 +6,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::common::Server;
-use super::{DEFINITIONS, definition, establish, object, path, until, webhook};
+use super::common::webhook;
+use super::{DEFINITIONS, definition, establish, object, path, until};
 
 /// v1 has `hostPort`, v2 `host` and `port`.
 fn convert(mut object: Value, wanted: &str) -> Value {
@@ -45,8 +46,25 @@ fn versions(stored: &str) -> Value {
     ])
 }
 
+/// Answers a ConversionReview.
+fn answer(review: &Value) -> Value {
+    let request = &review["request"];
+    let wanted = request["desiredAPIVersion"].as_str().unwrap_or_default();
+    let objects = request["objects"].as_array().cloned().unwrap_or_default();
+    let refused = objects.iter().any(|o| o["metadata"]["name"] == "refused");
+    let result = match refused {
+        true => json!({"status": "Failed", "message": "not this one"}),
+        false => json!({"status": "Success"}),
+    };
+    let converted: Vec<Value> = objects.into_iter().map(|object| convert(object, wanted)).collect();
+    json!({
+        "apiVersion": review["apiVersion"], "kind": "ConversionReview",
+        "response": {"uid": request["uid"], "result": result, "convertedObjects": converted},
+    })
+}
+
 pub(crate) async fn by_webhook(server: &Server) {
-    let (port, ca) = webhook::serve(convert).await;
+    let (port, ca) = webhook::serve(answer).await;
     let mut endpoints = definition("endpoints", "Endpoint", versions("v1"));
     endpoints["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {
         "conversionReviewVersions": ["v1", "v1beta1"],

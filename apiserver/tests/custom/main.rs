@@ -5,7 +5,6 @@ mod common;
 mod conversion;
 mod definitions;
 mod objects;
-mod webhook;
 
 use std::time::Duration;
 

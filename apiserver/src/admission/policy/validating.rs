@@ -5,145 +5,17 @@ use std::sync::Arc;
 
 use cel::cost::RUNTIME_BUDGET;
 use cel::kube::admission::{Compiler, Expression, Scope, Wanted};
-use parking_lot::RwLock;
-use proto::labels::Selector;
 use proto::status::{Cause, Status};
 use serde_json::{Value, json};
 
-use super::expression::{Authority, Conditions, Seen};
-use super::step::{find, items, text};
-use super::webhook::{Rule, Target};
-use super::{Operation, Outcome, Plugin, Review};
-use crate::registry::{Backing, Endpoint, Local};
+use super::super::expression::{Authority, Seen};
+use super::super::step::{items, text};
+use super::super::{Operation, Outcome, Plugin, Review};
+use super::{Body, Invocation, Policies, Policy, Selected};
+use crate::registry::{Endpoint, Local};
 
-const GROUP: &str = "admissionregistration.k8s.io";
 const LONGEST_MESSAGE: usize = 5 * 1024;
 const LONGEST_ANNOTATION: usize = 10 * 1024;
-/// What is not stored, and what nothing works without.
-const EXCLUDED: [(&str, &str); 6] = [
-    ("authentication.k8s.io", "selfsubjectreviews"),
-    ("authentication.k8s.io", "tokenreviews"),
-    ("authorization.k8s.io", "localsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectrulesreviews"),
-    ("authorization.k8s.io", "subjectaccessreviews"),
-];
-
-/// A rule that may be limited to some names.
-struct NamedRule {
-    rule: Rule,
-    names: Vec<String>,
-}
-
-/// Which writes a policy or binding concerns.
-struct Matching {
-    rules: Vec<NamedRule>,
-    excluded: Vec<NamedRule>,
-    matches_equivalent: bool,
-    namespaces: Result<Selector, String>,
-    objects: Result<Selector, String>,
-}
-
-impl Matching {
-    fn parse(resources: &Value) -> Matching {
-        let rules = |field: &str| {
-            let rules = items(&resources[field]).iter().map(|rule| NamedRule {
-                rule: Rule::parse(rule),
-                names: items(&rule["resourceNames"]).iter().map(|name| text(name).to_owned()).collect(),
-            });
-            rules.collect()
-        };
-        let selector = |field: &str| match &resources[field] {
-            Value::Null => Ok(Selector::everything()),
-            selector => Selector::from_label_selector(selector).map_err(|error| error.to_string()),
-        };
-        Matching {
-            rules: rules("resourceRules"),
-            excluded: rules("excludeResourceRules"),
-            matches_equivalent: text(&resources["matchPolicy"]) == "Equivalent",
-            namespaces: selector("namespaceSelector"),
-            objects: selector("objectSelector"),
-        }
-    }
-
-    /// The endpoint in whose version the object is to be seen, if the write is concerned.
-    fn endpoint(
-        &self,
-        local: &Arc<dyn Local>,
-        review: &Review,
-        namespace: &Value,
-    ) -> Result<Option<Arc<Endpoint>>, String> {
-        let namespaces =
-            self.namespaces.as_ref().map(|selector| selects_namespace(selector, review, namespace));
-        let objects = self.objects.as_ref().map(|selector| selects_object(selector, review));
-        if namespaces == Ok(false) || objects == Ok(false) {
-            return Ok(None);
-        }
-        if self.by_rules(&self.excluded, local, review).is_some() {
-            return Ok(None);
-        }
-        let endpoint = match self.rules.is_empty() {
-            true => Some(review.endpoint.clone()),
-            false => self.by_rules(&self.rules, local, review),
-        };
-        if endpoint.is_some() {
-            namespaces.map_err(String::clone)?;
-            objects.map_err(String::clone)?;
-        }
-        Ok(endpoint)
-    }
-
-    fn by_rules(
-        &self,
-        rules: &[NamedRule],
-        local: &Arc<dyn Local>,
-        review: &Review,
-    ) -> Option<Arc<Endpoint>> {
-        let covers = |endpoint: &Endpoint| {
-            let target = Target {
-                group: &endpoint.group,
-                version: &endpoint.version,
-                resource: &endpoint.resource,
-                subresource: &review.subresource,
-                is_namespaced: !review.namespace.is_empty() && !is_namespace(review),
-            };
-            rules.iter().any(|named| {
-                named.rule.matches(review.operation, target)
-                    && (named.names.is_empty() || named.names.contains(&review.name))
-            })
-        };
-        if covers(&review.endpoint) {
-            return Some(review.endpoint.clone());
-        }
-        let Backing::Stored(group, resource) = &review.endpoint.backing else { return None };
-        if !self.matches_equivalent {
-            return None;
-        }
-        let registry = local.registry();
-        let storage = registry.storage(group, resource)?;
-        registry.endpoints_of(storage).find(|endpoint| covers(endpoint)).cloned()
-    }
-}
-
-fn is_namespace(review: &Review) -> bool {
-    review.group().is_empty() && review.resource() == "namespaces"
-}
-
-fn selects_namespace(selector: &Selector, review: &Review, namespace: &Value) -> bool {
-    if selector.is_empty() {
-        return true;
-    }
-    if is_namespace(review) {
-        let object = if review.object.is_null() { &*review.old } else { &review.object };
-        return selector.matches(&object["metadata"]["labels"]);
-    }
-    review.namespace.is_empty() || selector.matches(&namespace["metadata"]["labels"])
-}
-
-fn selects_object(selector: &Selector, review: &Review) -> bool {
-    let selects = |object: &Value| object.is_object() && selector.matches(&object["metadata"]["labels"]);
-    selector.is_empty() || selects(&review.object) || selects(&review.old)
-}
 
 /// A rule of a policy.
 struct Validation {
@@ -153,29 +25,14 @@ struct Validation {
     reason: String,
 }
 
-struct Policy {
-    name: String,
-    matching: Matching,
-    /// apiVersion and kind of parameters.
-    parameters: Option<(String, String)>,
-    fails_open: bool,
-    conditions: Conditions,
-    variables: Vec<(String, Expression)>,
+/// The rules of a policy, and what it notes for the audit.
+struct Rules {
     validations: Vec<Validation>,
     annotations: Vec<(String, Expression)>,
 }
 
-impl Policy {
-    fn parse(policy: &Value) -> Policy {
-        let spec = &policy["spec"];
-        let kind = &spec["paramKind"];
-        let own = |field: &str| text(&kind[field]).to_owned();
-        let mut compiler = Compiler::new(kind.is_object()).composing();
-        let variables = items(&spec["variables"]).iter().map(|variable| {
-            let name = text(&variable["name"]);
-            (name.to_owned(), compiler.variable(name, text(&variable["expression"])))
-        });
-        let variables = variables.collect();
+impl Body for Rules {
+    fn parse(spec: &Value, compiler: &Compiler) -> Self {
         let validations = items(&spec["validations"]).iter().map(|validation| Validation {
             rule: compiler.compile(text(&validation["expression"]), Wanted::Bool),
             message: text(&validation["message"]).to_owned(),
@@ -188,68 +45,7 @@ impl Policy {
             let value = compiler.compile(text(&annotation["valueExpression"]), Wanted::TextOrNull);
             (text(&annotation["key"]).to_owned(), value)
         });
-        Policy {
-            name: text(&policy["metadata"]["name"]).to_owned(),
-            matching: Matching::parse(&spec["matchConstraints"]),
-            parameters: kind.is_object().then(|| (own("apiVersion"), own("kind"))),
-            fails_open: text(&spec["failurePolicy"]) == "Ignore",
-            conditions: Conditions::parse(&spec["matchConditions"], &compiler),
-            variables,
-            validations: validations.collect(),
-            annotations: annotations.collect(),
-        }
-    }
-}
-
-struct Binding {
-    name: String,
-    policy: String,
-    matching: Option<Matching>,
-    reference: Value,
-    actions: Vec<String>,
-}
-
-impl Binding {
-    fn parse(binding: &Value) -> Binding {
-        let spec = &binding["spec"];
-        let resources = &spec["matchResources"];
-        Binding {
-            name: text(&binding["metadata"]["name"]).to_owned(),
-            policy: text(&spec["policyName"]).to_owned(),
-            matching: resources.is_object().then(|| Matching::parse(resources)),
-            reference: spec["paramRef"].clone(),
-            actions: items(&spec["validationActions"]).iter().map(|action| text(action).to_owned()).collect(),
-        }
-    }
-}
-
-/// Objects by name, parsed when they change.
-struct Followed<T>(RwLock<BTreeMap<String, Arc<T>>>);
-
-impl<T: Send + Sync + 'static> Followed<T> {
-    fn new(local: &Arc<dyn Local>, resource: &str, parse: fn(&Value) -> T) -> Arc<Self> {
-        let followed = Arc::new(Followed(RwLock::default()));
-        let follower = followed.clone();
-        let name = |object: &Value| text(&object["metadata"]["name"]).to_owned();
-        local.subscribe(
-            GROUP,
-            resource,
-            Box::new(move |old, new, _| match (old, new) {
-                (_, Some(new)) => {
-                    let parsed = Arc::new(parse(new));
-                    follower.0.write().insert(name(new), parsed);
-                }
-                (Some(old), None) => {
-                    follower.0.write().remove(&name(old));
-                }
-                (None, None) => {}
-            }),
-        );
-        followed
-    }
-
-    fn all(&self) -> Vec<Arc<T>> {
-        self.0.read().values().cloned().collect()
+        Rules { validations: validations.collect(), annotations: annotations.collect() }
     }
 }
 
@@ -271,27 +67,27 @@ struct Verdict {
 
 impl Verdict {
     /// The policy as a whole fails.
-    fn failed(policy: &Policy, message: String) -> Verdict {
+    fn failed(policy: &Policy<Rules>, message: String) -> Verdict {
         let denial = Denial { index: 0, message, reason: String::new() };
         let denials = if policy.fails_open { Vec::new() } else { vec![denial] };
         Verdict { denials, ..Verdict::default() }
     }
 }
 
-fn judge<'a>(policy: &'a Policy, scope: &Scope<'a>) -> Verdict {
+fn judge<'a>(policy: &'a Policy<Rules>, scope: &Scope<'a>) -> Verdict {
     evaluate(policy, scope).unwrap_or_else(|message| Verdict::failed(policy, message))
 }
 
-fn evaluate<'a>(policy: &'a Policy, scope: &Scope<'a>) -> Result<Verdict, String> {
+fn evaluate<'a>(policy: &'a Policy<Rules>, scope: &Scope<'a>) -> Result<Verdict, String> {
     if !policy.conditions.are_met(scope, policy.fails_open)? {
         return Ok(Verdict::default());
     }
     let mut verdict = Verdict::default();
-    let rules = policy.validations.iter().map(|validation| Some(&validation.rule));
+    let rules = policy.body.validations.iter().map(|validation| Some(&validation.rule));
     let (results, left) = scope.evaluate(rules, RUNTIME_BUDGET)?;
-    let made = policy.validations.iter().map(|validation| validation.made_message.as_ref());
+    let made = policy.body.validations.iter().map(|validation| validation.made_message.as_ref());
     let made = scope.evaluate(made, left).map(|(made, _)| made);
-    for (index, (validation, result)) in policy.validations.iter().zip(results).enumerate() {
+    for (index, (validation, result)) in policy.body.validations.iter().zip(results).enumerate() {
         let mut deny = |message: String, reason: &str| {
             verdict.denials.push(Denial { index, message, reason: reason.to_owned() });
         };
@@ -313,9 +109,9 @@ fn evaluate<'a>(policy: &'a Policy, scope: &Scope<'a>) -> Result<Verdict, String
             }
         }
     }
-    let values = policy.annotations.iter().map(|(_, value)| Some(value));
+    let values = policy.body.annotations.iter().map(|(_, value)| Some(value));
     let (values, _) = scope.evaluate(values, RUNTIME_BUDGET)?;
-    for ((key, _), value) in policy.annotations.iter().zip(values.into_iter().flatten()) {
+    for ((key, _), value) in policy.body.annotations.iter().zip(values.into_iter().flatten()) {
         match value {
             Ok(value) => {
                 let value = value.as_str().unwrap_or_default().trim();
@@ -330,213 +126,84 @@ fn evaluate<'a>(policy: &'a Policy, scope: &Scope<'a>) -> Result<Verdict, String
     Ok(verdict)
 }
 
-/// The parameters of a binding, each of which the policy is evaluated with; null: without any.
-async fn parameters(
-    local: &Arc<dyn Local>,
-    policy: &Policy,
-    reference: &Value,
-    review: &Review,
-) -> Result<Vec<Value>, String> {
-    let Some((api_version, kind)) = &policy.parameters else { return Ok(vec![Value::Null]) };
-    if !reference.is_object() {
-        return Ok(vec![Value::Null]);
-    }
-    let registry = local.registry();
-    let served = registry.of_kind(api_version, kind);
-    let Some(served) = served.filter(|served| matches!(served.endpoint.backing, Backing::Stored(..))) else {
-        return Err(unknown_kind(api_version, kind));
-    };
-    let endpoint = served.endpoint.clone();
-    let Backing::Stored(group, resource) = &endpoint.backing else { return Ok(Vec::new()) };
-    let mut namespace = text(&reference["namespace"]);
-    if endpoint.namespaced && namespace.is_empty() {
-        namespace = &review.namespace;
-        if namespace.is_empty() {
-            return Err(
-                "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources"
-                    .into(),
-            );
-        }
-    } else if !endpoint.namespaced && !namespace.is_empty() {
-        return Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".into());
-    }
-    let name = text(&reference["name"]);
-    let found = if !name.is_empty() {
-        match find(local, group, resource, namespace, name).await {
-            Ok(object) => vec![object],
-            Err(status) if status.is_not_found() => Vec::new(),
-            Err(status) => return Err(status.message),
-        }
-    } else if reference["selector"].is_object() {
-        let selector =
-            Selector::from_label_selector(&reference["selector"]).map_err(|error| error.to_string())?;
-        let listed = local.list(group, resource, namespace, &selector, false).await;
-        listed.map_err(|status| status.message)?
-    } else {
-        return Err("one of name or selector must be provided".into());
-    };
-    if found.is_empty() && text(&reference["parameterNotFoundAction"]) == "Deny" {
-        return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
-    }
-    let mut parameters = Vec::new();
-    for object in found {
-        parameters
-            .push(super::webhook::to_version(&endpoint, &object).await.map_err(|status| status.message)?);
-    }
-    Ok(parameters)
-}
-
-fn unknown_kind(api_version: &str, kind: &str) -> String {
-    format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'")
-}
-
-/// ValidatingAdmissionPolicy.
-pub(super) struct ValidatingPolicies {
-    local: Arc<dyn Local>,
-    policies: Arc<Followed<Policy>>,
-    bindings: Arc<Followed<Binding>>,
-}
-
-/// A refusal, and who is behind it.
+/// A refusal, and the reason it gives.
 struct Refusal {
     message: String,
     reason: String,
 }
 
-impl ValidatingPolicies {
-    pub(super) const NAME: &str = "ValidatingAdmissionPolicy";
+impl Refusal {
+    fn new(policy: &str, binding: Option<&str>, message: &str, reason: &str) -> Refusal {
+        let binding = binding.map(|name| format!(" with binding '{name}'")).unwrap_or_default();
+        let message = format!("ValidatingAdmissionPolicy '{policy}'{binding} denied request: {message}");
+        Refusal { message, reason: reason.to_owned() }
+    }
+}
 
-    pub(super) fn new(local: &Arc<dyn Local>) -> Self {
-        ValidatingPolicies {
-            local: local.clone(),
-            policies: Followed::new(local, "validatingadmissionpolicies", Policy::parse),
-            bindings: Followed::new(local, "validatingadmissionpolicybindings", Binding::parse),
-        }
+/// ValidatingAdmissionPolicy.
+pub(in crate::admission) struct ValidatingPolicies(Policies<Rules>);
+
+impl ValidatingPolicies {
+    pub(in crate::admission) const NAME: &str = "ValidatingAdmissionPolicy";
+
+    pub(in crate::admission) fn new(local: &Arc<dyn Local>) -> Self {
+        let (policies, bindings) = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
+        ValidatingPolicies(Policies::new(local, policies, bindings))
     }
 
     async fn run(&self, review: &mut Review) -> Result<(), Status> {
-        let is_excluded = review.group() == GROUP
-            || EXCLUDED
-                .iter()
-                .any(|(group, resource)| *group == review.group() && *resource == review.resource());
-        let policies = if is_excluded { Vec::new() } else { self.policies.all() };
-        if policies.is_empty() {
+        let selected = self.0.select(review).await;
+        if selected.is_empty() {
             return Ok(());
         }
-        let bindings = self.bindings.all();
-        let namespace = match review.namespace.as_str() {
-            "" => Arc::new(Value::Null),
-            _ if is_namespace(review) => Arc::new(Value::Null),
-            name => find(&self.local, "", "namespaces", "", name).await?,
-        };
+        let namespace = self.0.namespace(review).await?;
+        let authority = Authority::new(&review.user);
         let mut refusals = Vec::new();
-        for policy in policies {
-            let own: Vec<&Arc<Binding>> =
-                bindings.iter().filter(|binding| binding.policy == policy.name).collect();
-            if !own.is_empty() {
-                self.apply(&policy, &own, review, &namespace, &mut refusals).await?;
+        let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut forms: Vec<(Arc<Endpoint>, Seen)> = Vec::new();
+        for selected in &selected {
+            let invocation = match selected {
+                Selected::Invoked(invocation) => invocation,
+                Selected::Failed(policy, binding, error) => {
+                    let binding = binding.as_ref().map(|binding| binding.name.as_str());
+                    refusals.push(Refusal::new(&policy.name, binding, error, ""));
+                    continue;
+                }
+            };
+            let Invocation { policy, binding, endpoint, .. } = invocation;
+            if !forms.iter().any(|(known, _)| Arc::ptr_eq(known, endpoint)) {
+                match Seen::new(endpoint, review).await {
+                    Ok(seen) => forms.push((endpoint.clone(), seen)),
+                    Err(_) if policy.fails_open => continue,
+                    Err(status) => {
+                        let error = format!(
+                            "failed to configure binding: failed to convert object version: {}",
+                            status.message
+                        );
+                        refusals.push(Refusal::new(&policy.name, Some(&binding.name), &error, ""));
+                        continue;
+                    }
+                }
             }
+            let Some((_, seen)) = forms.iter().find(|(known, _)| Arc::ptr_eq(known, endpoint)) else {
+                continue;
+            };
+            let form = (seen, &*review, &*namespace);
+            let verdict =
+                invocation.evaluate(&self.0.local, form, &authority, |scope| judge(policy, scope)).await;
+            act(invocation, verdict, review, &mut annotations, &mut refusals);
         }
+        review.annotations.extend(annotations.into_iter().map(|(key, values)| (key, values.join(", "))));
         match refusals.into_iter().next() {
             None => Ok(()),
             Some(refusal) => Err(refused(review, refusal)),
         }
     }
-
-    async fn apply(
-        &self,
-        policy: &Policy,
-        bindings: &[&Arc<Binding>],
-        review: &mut Review,
-        namespace: &Value,
-        refusals: &mut Vec<Refusal>,
-    ) -> Result<(), Status> {
-        let name = &policy.name;
-        let misconfigured = |binding: Option<&Binding>, error: String, refusals: &mut Vec<Refusal>| {
-            let message = match binding {
-                _ if policy.fails_open => return,
-                None => format!(
-                    "ValidatingAdmissionPolicy '{name}' denied request: failed to configure policy: {error}"
-                ),
-                Some(binding) => format!(
-                    "ValidatingAdmissionPolicy '{name}' with binding '{}' denied request: failed to configure binding: {error}",
-                    binding.name
-                ),
-            };
-            refusals.push(Refusal { message, reason: String::new() });
-        };
-        let endpoint = match policy.matching.endpoint(&self.local, review, namespace) {
-            Ok(Some(endpoint)) => endpoint,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                misconfigured(None, error, refusals);
-                return Ok(());
-            }
-        };
-        if let Some((api_version, kind)) = &policy.parameters
-            && self.local.registry().of_kind(api_version, kind).is_none()
-        {
-            misconfigured(None, unknown_kind(api_version, kind), refusals);
-            return Ok(());
-        }
-        let mut seen = None;
-        let authority = Authority::new(&review.user);
-        let mut annotations: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for binding in bindings {
-            match binding.matching.as_ref().map(|own| own.endpoint(&self.local, review, namespace)) {
-                None | Some(Ok(Some(_))) => {}
-                Some(Ok(None)) => continue,
-                Some(Err(error)) => {
-                    misconfigured(Some(binding), error, refusals);
-                    continue;
-                }
-            }
-            let parameters = match parameters(&self.local, policy, &binding.reference, review).await {
-                Ok(parameters) => parameters,
-                Err(error) => {
-                    misconfigured(Some(binding), error, refusals);
-                    continue;
-                }
-            };
-            if parameters.is_empty() {
-                continue;
-            }
-            let seen = match &seen {
-                Some(seen) => seen,
-                None => match Seen::new(&endpoint, review).await {
-                    Ok(made) => &*seen.insert(made),
-                    Err(status) => {
-                        let error = format!("failed to convert object version: {}", status.message);
-                        misconfigured(Some(binding), error, refusals);
-                        continue;
-                    }
-                },
-            };
-            for params in &parameters {
-                let verdict = {
-                    let review = &*review;
-                    let evaluate = || {
-                        let given = seen.given(review, namespace, params, Some(&authority));
-                        let variables = policy.variables.iter();
-                        let variables = variables.map(|(name, variable)| (name.as_str(), variable));
-                        judge(policy, &Scope::new(given, variables))
-                    };
-                    authority.settle(&self.local, evaluate).await
-                };
-                act(policy, binding, verdict, review, &mut annotations, refusals);
-            }
-        }
-        for (key, values) in annotations {
-            review.annotations.push((format!("{name}/{key}"), values.join(", ")));
-        }
-        Ok(())
-    }
 }
 
 /// Does what the binding wants done with what came of a policy.
 fn act(
-    policy: &Policy,
-    binding: &Binding,
+    Invocation { policy, binding, .. }: &Invocation<Rules>,
     verdict: Verdict,
     review: &mut Review,
     annotations: &mut BTreeMap<String, Vec<String>>,
@@ -544,9 +211,7 @@ fn act(
 ) {
     let (name, bound) = (&policy.name, &binding.name);
     let mut refuse = |message: &str, reason: &str| {
-        let message =
-            format!("ValidatingAdmissionPolicy '{name}' with binding '{bound}' denied request: {message}");
-        refusals.push(Refusal { message, reason: reason.to_owned() });
+        refusals.push(Refusal::new(name, Some(bound), message, reason));
     };
     for Denial { index, message, reason } in &verdict.denials {
         for action in &binding.actions {
@@ -570,7 +235,7 @@ fn act(
     }
     for (key, mut value) in verdict.annotations {
         value.truncate(value.floor_char_boundary(LONGEST_ANNOTATION));
-        let values = annotations.entry(key).or_default();
+        let values = annotations.entry(format!("{name}/{key}")).or_default();
         if !values.contains(&value) {
             values.push(value);
         }
@@ -611,8 +276,9 @@ impl Plugin for ValidatingPolicies {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Chain;
-    use super::super::testing::{Cluster, review};
+    use super::super::super::Chain;
+    use super::super::super::testing::{Cluster, review};
+    use super::super::GROUP;
     use super::*;
 
     async fn create(spec: Value, binding: Value, object: Value) -> (Result<(), Status>, Review) {

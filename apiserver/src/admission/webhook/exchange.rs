@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use proto::json as codec;
 use proto::status::Status;
 use serde_json::{Map, Value, json};
 
@@ -12,9 +11,7 @@ use super::super::Review;
 use super::super::step::{items, text};
 use super::config::Webhook;
 use crate::auth::text::quoted;
-use crate::custom::Version;
-use crate::registry::{Conversion, Endpoint};
-use crate::storage::codec::{default, schema_of};
+use crate::registry::Endpoint;
 
 const GROUP: &str = "admission.k8s.io";
 
@@ -163,62 +160,6 @@ pub(super) fn rejection(name: &str, status: &Value) -> Status {
     rejection.insert("message".to_owned(), json!(message));
     rejection.insert("code".to_owned(), json!(code.unwrap_or(400)));
     serde_json::from_value(Value::Object(rejection)).unwrap_or_else(|_| Status::bad_request(message))
-}
-
-/// The object as the endpoint's version writes it.
-pub(in crate::admission) async fn to_version(endpoint: &Endpoint, hub: &Value) -> Result<Value, Status> {
-    if !hub.is_object() {
-        return Ok(Value::Null);
-    }
-    let mut object = hub.clone();
-    match &endpoint.conversion {
-        Conversion::Same => {}
-        Conversion::Functions { from_hub, .. } => from_hub(&mut object),
-        Conversion::External(converter) => {
-            object = one(converter.convert(vec![object], endpoint.api_version()).await?)?;
-        }
-    }
-    set_type(&mut object, &endpoint.api_version(), &endpoint.kind);
-    Ok(match schema_of(endpoint) {
-        Some(schema) => codec::print(&object, schema),
-        None => object,
-    })
-}
-
-/// A patched object of the endpoint's version, defaulted and back in the hub version.
-pub(super) async fn to_hub(endpoint: &Endpoint, patched: &Value, hub: &Value) -> Result<Value, Status> {
-    let malformed = |error: String| Status::internal(error);
-    let mut object = match schema_of(endpoint) {
-        Some(schema) => {
-            codec::canonical(patched, schema).map_err(|error| malformed(error.to_string()))?.value
-        }
-        None => patched.clone(),
-    };
-    if let Some(version) = Version::of(endpoint) {
-        version.coerce(&mut object, false).map_err(|error| malformed(error.to_string()))?;
-    }
-    default(endpoint, &mut object);
-    let (api_version, kind) = (text(&hub["apiVersion"]), text(&hub["kind"]));
-    match &endpoint.conversion {
-        Conversion::Same => {}
-        Conversion::Functions { to_hub, .. } => to_hub(&mut object),
-        Conversion::External(converter) => {
-            object = one(converter.convert(vec![object], api_version.to_owned()).await?)?;
-        }
-    }
-    set_type(&mut object, api_version, kind);
-    Ok(object)
-}
-
-fn one(mut objects: Vec<Value>) -> Result<Value, Status> {
-    objects.pop().ok_or_else(|| Status::internal("a conversion answered with nothing"))
-}
-
-fn set_type(object: &mut Value, api_version: &str, kind: &str) {
-    if !api_version.is_empty() {
-        object["apiVersion"] = json!(api_version);
-        object["kind"] = json!(kind);
-    }
 }
 
 /// A webhook and how it is to see the write.

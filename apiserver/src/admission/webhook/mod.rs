@@ -6,7 +6,6 @@
 
 mod config;
 mod exchange;
-mod matching;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +16,13 @@ use proto::status::Status;
 use serde_json::Value;
 
 use self::config::{Configurations, Webhook};
-pub(super) use self::config::{Rule, Target};
-pub(super) use self::exchange::to_version;
 use self::exchange::{Answer, Invocation};
-use super::step::{items, text};
+use super::form::Form;
+use super::reinvocation::Calls;
+use super::step::items;
 use super::{Operation, Outcome, Plugin, Review};
 use crate::auth::text::quoted;
+use crate::patch::apply_steps;
 use crate::registry::{Endpoint, Local};
 use crate::webhook::Client;
 
@@ -56,7 +56,7 @@ impl Dispatcher {
         webhook: &Arc<Webhook>,
         review: &Review,
     ) -> Result<Option<Invocation>, Status> {
-        let endpoint = matching::endpoint_for(&self.local, webhook, review).await?;
+        let endpoint = webhook.matching.endpoint(&self.local, review).await?;
         let Some(endpoint) = endpoint else { return Ok(None) };
         let conditions = &webhook.match_conditions;
         let is_meant = conditions.are_met_by(&self.local, &endpoint, review, webhook.fails_open).await?;
@@ -79,12 +79,8 @@ impl Dispatcher {
         let version = exchange::review_version(webhook)
             .map_err(|error| Failure::Call(format!("could not create admission objects: {error}")))?;
         let uid = uuid::Uuid::new_v4().to_string();
-        let old = match review.subresource.is_empty() {
-            true => {
-                exchange::to_version(&invocation.endpoint, &review.old).await.map_err(Failure::Refused)?
-            }
-            false => Value::clone(&review.old),
-        };
+        let old = Form::of(&invocation.endpoint, review, &review.old);
+        let old = old.show(&review.old).await.map_err(Failure::Refused)?;
         let body = exchange::request(version, &uid, &invocation.endpoint, review, object, &old);
         let response = self.client.call(&self.local, &webhook.remote, &body).await;
         let response = response.map_err(|error| Failure::Call(format!("failed to call webhook: {error}")))?;
@@ -93,26 +89,9 @@ impl Dispatcher {
     }
 }
 
-/// The object as the webhook is to see it. Bodies of subresources have one version only.
-async fn seen(invocation: &Invocation, review: &Review) -> Result<Value, Status> {
-    if review.subresource.is_empty()
-        || text(&review.object["kind"]) == text(&Value::from(&*invocation.endpoint.kind))
-    {
-        return exchange::to_version(&invocation.endpoint, &review.object).await;
-    }
-    Ok(review.object.clone())
-}
-
-/// The object, or the old one, as expressions see it that are for this version.
-pub(super) async fn as_version(
-    endpoint: &Endpoint,
-    review: &Review,
-    object: &Value,
-) -> Result<Value, Status> {
-    if object.is_object() && (review.subresource.is_empty() || text(&object["kind"]) == &*endpoint.kind) {
-        return exchange::to_version(endpoint, object).await;
-    }
-    Ok(object.clone())
+/// Webhooks can't lock each other's configuration out.
+fn is_exempt(review: &Review) -> bool {
+    review.group() == GROUP
 }
 
 /// The request as expressions see it: without the objects.
@@ -155,18 +134,33 @@ impl MutatingWebhooks {
     }
 
     async fn run(&self, review: &mut Review) -> Result<(), Status> {
-        if matching::is_exempt(review) {
+        if is_exempt(review) {
             return Ok(());
         }
-        let is_second_round = review.reinvocation;
-        for webhook in self.0.configurations.all() {
-            if is_second_round && !webhook.is_reinvoked {
+        let webhooks = self.0.configurations.all();
+        if webhooks.is_empty() {
+            return Ok(());
+        }
+        let mut calls = review.reinvocation.begin(Self::NAME, &review.object);
+        let done = self.call_all(&webhooks, review, &mut calls).await;
+        review.reinvocation.end(Self::NAME, calls, &review.object);
+        done
+    }
+
+    async fn call_all(
+        &self,
+        webhooks: &[Arc<Webhook>],
+        review: &mut Review,
+        calls: &mut Calls,
+    ) -> Result<(), Status> {
+        for webhook in webhooks {
+            let Some(invocation) = self.0.invocation(webhook, review).await? else { continue };
+            if !calls.is_due(&webhook.key) {
                 continue;
             }
-            let Some(invocation) = self.0.invocation(&webhook, review).await? else { continue };
             match self.call(&invocation, review).await {
-                Ok(changed) => review.reinvocation |= changed,
-                Err(failure) => settle(&webhook, failure)?,
+                Ok(changed) => calls.made(&webhook.key, changed, webhook.is_reinvoked),
+                Err(failure) => settle(webhook, failure)?,
             }
         }
         Ok(())
@@ -175,13 +169,15 @@ impl MutatingWebhooks {
     /// Calls one webhook and applies what it wants; answers whether that changed anything.
     async fn call(&self, invocation: &Invocation, review: &mut Review) -> Result<bool, Failure> {
         let webhook = &invocation.webhook;
-        let object = seen(invocation, review).await.map_err(Failure::Refused)?;
+        let form = Form::of(&invocation.endpoint, review, &review.object);
+        let object = form.show(&review.object).await.map_err(Failure::Refused)?;
         let mut answer = self.0.ask(invocation, review, &object, true).await?;
         note(review, webhook, &mut answer);
         if !answer.allowed {
             return Err(Failure::Refused(exchange::rejection(&webhook.name, &answer.status)));
         }
-        if items(&answer.patch).is_empty() {
+        let steps = items(&answer.patch);
+        if steps.is_empty() {
             return Ok(false);
         }
         if object.is_null() {
@@ -190,20 +186,13 @@ impl MutatingWebhooks {
                 "admission webhook {name} attempted to modify the object, which is not supported for this operation"
             ))));
         }
-        let patched = apply(&answer.patch, object).map_err(|e| Failure::Refused(Status::internal(e)))?;
-        let changed = exchange::to_hub(&invocation.endpoint, &patched, &review.object);
-        let changed = changed.await.map_err(Failure::Refused)?;
+        let mut patched = object;
+        apply_steps(&mut patched, steps).map_err(|error| Failure::Refused(Status::internal(error)))?;
+        let changed = form.adopt(&patched, &review.object).await.map_err(Failure::Refused)?;
         let differs = changed != review.object;
         review.object = changed;
         Ok(differs)
     }
-}
-
-fn apply(patch: &Value, mut object: Value) -> Result<Value, String> {
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| error.to_string())?;
-    json_patch::patch(&mut object, &patch).map_err(|error| error.to_string())?;
-    Ok(object)
 }
 
 const ALL: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
@@ -233,7 +222,7 @@ impl ValidatingWebhooks {
     }
 
     async fn run(&self, review: &mut Review) -> Result<(), Status> {
-        if matching::is_exempt(review) {
+        if is_exempt(review) {
             return Ok(());
         }
         let mut invocations = Vec::new();
@@ -259,7 +248,8 @@ impl ValidatingWebhooks {
     }
 
     async fn call(&self, invocation: &Invocation, review: &Review) -> Result<Answer, Failure> {
-        let object = seen(invocation, review).await.map_err(Failure::Refused)?;
+        let form = Form::of(&invocation.endpoint, review, &review.object);
+        let object = form.show(&review.object).await.map_err(Failure::Refused)?;
         self.0.ask(invocation, review, &object, false).await
     }
 }

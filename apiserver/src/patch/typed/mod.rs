@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::fields::{Element, Scalar, compare_values};
 
+mod atomics;
 mod collect;
 mod compare;
 mod merge;
@@ -15,6 +16,7 @@ mod reconcile;
 mod remove;
 mod validate;
 
+pub use atomics::atomics;
 pub use collect::collect;
 pub use compare::{Comparison, compare};
 pub use merge::merge;
