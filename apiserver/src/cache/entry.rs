@@ -9,7 +9,7 @@ use proto::{fields, labels};
 use serde_json::Value;
 use smallvec::SmallVec;
 
-use crate::registry::Storage;
+use crate::registry::{Open, Storage};
 use crate::storage::codec::{Codec, Error, Media, encode};
 use crate::storage::etcd::Kv;
 
@@ -29,6 +29,15 @@ pub struct Entry {
     version: u8,
     index: Arc<Index>,
     forms: Mutex<Forms>,
+}
+
+/// What an entry keeps in a version besides its stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// The whole object.
+    Object(Media),
+    /// Its row of a Table, with open ages.
+    Row,
 }
 
 /// What selectors ask for.
@@ -89,7 +98,7 @@ impl Entry {
     /// The hub-version tree, decoded anew.
     pub fn decode(&self, codec: &Codec) -> Result<Value, Error> {
         let mut value = if codec.is_remote(usize::from(self.version)) {
-            let form = self.known_form(codec.hub_index(), Media::Json);
+            let form = self.known_form(codec.hub_index(), Form::Object(Media::Json));
             let form = form.ok_or_else(|| Error::External(codec.storage.kind.to_string()))?;
             proto::json::decode_any(&form).map_err(|e| Error::Decode(e.to_string()))?.value
         } else {
@@ -103,36 +112,50 @@ impl Entry {
 
     /// The object in a version (an index among the codec's) and encoding; JSON ends in a newline, as answers do.
     pub fn form(&self, codec: &Codec, version: usize, media: Media) -> Result<Bytes, Error> {
-        if let Some(bytes) = self.known_form(version, media) {
+        if let Some(bytes) = self.known_form(version, Form::Object(media)) {
             return Ok(bytes);
         }
         let encoded = codec.encode(version, self.decode(codec)?, media)?;
-        Ok(self.keep_form(version, media, encoded))
+        Ok(self.keep_object(version, media, encoded))
     }
 
-    fn known_form(&self, version: usize, media: Media) -> Option<Bytes> {
-        find_form(&self.forms.lock(), version, media)
+    /// The Table row that was kept for a version.
+    pub fn row(&self, version: usize) -> Option<Bytes> {
+        self.known_form(version, Form::Row)
     }
 
-    fn keep_form(&self, version: usize, media: Media, mut encoded: Vec<u8>) -> Bytes {
+    /// Keeps the Table row of a version.
+    pub fn keep_row(&self, version: usize, row: Open) -> Bytes {
+        self.keep_form(version, Form::Row, row.into_bytes())
+    }
+
+    fn known_form(&self, version: usize, form: Form) -> Option<Bytes> {
+        find_form(&self.forms.lock(), version, form)
+    }
+
+    fn keep_object(&self, version: usize, media: Media, mut encoded: Vec<u8>) -> Bytes {
         if media == Media::Json {
             encoded.push(b'\n');
         }
+        self.keep_form(version, Form::Object(media), encoded)
+    }
+
+    fn keep_form(&self, version: usize, form: Form, mut encoded: Vec<u8>) -> Bytes {
         encoded.shrink_to_fit();
         let mut forms = self.forms.lock();
         // Another reader may have been quicker; then its bytes are shared and ours go.
-        if let Some(bytes) = find_form(&forms, version, media) {
+        if let Some(bytes) = find_form(&forms, version, form) {
             return bytes;
         }
         let bytes = Bytes::from(encoded);
-        forms.push((version as u8, media, bytes.clone()));
+        forms.push((version as u8, form, bytes.clone()));
         bytes
     }
 
     /// Whether the hub version's form is still to be had from outside.
     fn awaits_conversion(&self, codec: &Codec) -> bool {
         codec.is_remote(usize::from(self.version))
-            && self.known_form(codec.hub_index(), Media::Json).is_none()
+            && self.known_form(codec.hub_index(), Form::Object(Media::Json)).is_none()
     }
 
     /// How many bytes it holds.
@@ -156,10 +179,10 @@ impl Entry {
     }
 }
 
-type Forms = SmallVec<[(u8, Media, Bytes); 1]>;
+type Forms = SmallVec<[(u8, Form, Bytes); 1]>;
 
-fn find_form(forms: &Forms, version: usize, media: Media) -> Option<Bytes> {
-    forms.iter().find(|(v, m, _)| usize::from(*v) == version && *m == media).map(|(.., b)| b.clone())
+fn find_form(forms: &Forms, version: usize, form: Form) -> Option<Bytes> {
+    forms.iter().find(|(v, f, _)| usize::from(*v) == version && *f == form).map(|(.., b)| b.clone())
 }
 
 /// How many stored bytes go into one call of an outside conversion.
@@ -196,7 +219,7 @@ pub async fn convert(codec: &Codec, waiting: Vec<Arc<Entry>>) -> Result<(), Stat
         for (entry, tree) in batch.iter().zip(converted) {
             let tree = codec.converted(hub, tree, entry.revision).map_err(undecodable)?;
             let form = encode(codec.hub(), &tree, Media::Json).map_err(undecodable)?;
-            entry.keep_form(hub, Media::Json, form);
+            entry.keep_object(hub, Media::Json, form);
         }
     }
     Ok(())

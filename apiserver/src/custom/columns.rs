@@ -1,13 +1,11 @@
 //! Printer columns of custom resources.
 
-use jiff::Timestamp;
-use proto::time::human_age;
 use proto::view::{at, text_at};
 use serde_json::{Number, Value};
 
 use super::jsonpath::Path;
 use super::version::Version;
-use crate::registry::{Column, Endpoint, Name};
+use crate::registry::{Ages, Column, Endpoint, Name};
 
 /// Where each column's value is, and its type.
 pub(super) type Cells = Vec<(Path, String)>;
@@ -45,15 +43,15 @@ pub(super) fn of(version: &Value) -> (Vec<Column>, Cells) {
 }
 
 /// The cells of an object.
-pub(super) fn row(endpoint: &Endpoint, object: &Value, now: Timestamp) -> Vec<Value> {
+pub(super) fn row(endpoint: &Endpoint, object: &Value, ages: &Ages) -> Vec<Value> {
     let mut row = vec![at(object, &["metadata", "name"]).clone()];
     for (path, kind) in Version::of(endpoint).into_iter().flat_map(|version| &version.columns) {
-        row.push(path.find(object).first().map_or(Value::Null, |value| cell(value, kind, now)));
+        row.push(path.find(object).first().map_or(Value::Null, |value| cell(value, kind, ages)));
     }
     row
 }
 
-fn cell(value: &Value, kind: &str, now: Timestamp) -> Value {
+fn cell(value: &Value, kind: &str, ages: &Ages) -> Value {
     match (kind, value) {
         ("string", Value::String(_)) => value.clone(),
         ("string", Value::Null) => "<no value>".into(),
@@ -65,7 +63,7 @@ fn cell(value: &Value, kind: &str, now: Timestamp) -> Value {
         ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) if text.is_empty() => "<unknown>".into(),
         ("date", Value::String(text)) => match text.parse() {
-            Ok(then) => human_age(then, now).into(),
+            Ok(then) => ages.since(then).into(),
             Err(_) => "<invalid>".into(),
         },
         _ => Value::Null,
@@ -87,7 +85,7 @@ mod tests {
 
     #[test]
     fn cells_follow_their_types() {
-        let now = "2024-01-02T00:00:00Z".parse().expect("a time");
+        let ages = Ages::at("2024-01-02T00:00:00Z".parse().expect("a time"));
         let cases = [
             ("string", json!("a"), json!("a")),
             ("string", json!(3), json!("3")),
@@ -101,7 +99,7 @@ mod tests {
             ("date", json!("soon"), json!("<invalid>")),
         ];
         for (kind, value, want) in cases {
-            assert_eq!(cell(&value, kind, now), want, "{kind} {value}");
+            assert_eq!(cell(&value, kind, &ages), want, "{kind} {value}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::table;
 use super::{answer, decode};
 use crate::cache::entry::Entry;
 use crate::engine::{Listed, Store, undecodable};
-use crate::registry::Endpoint;
+use crate::registry::{Ages, Endpoint, Open};
 use crate::server::{Body, Response};
 use crate::storage::codec::{Media, schema_of};
 
@@ -130,7 +130,7 @@ impl Render {
             Transform::Table(version) => {
                 let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
                 let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));
-                table["rows"] = json!([table::row(&self.endpoint, value, version, self.include, self.now)]);
+                table["rows"] = json!([self.row(&value, version, &Ages::at(self.now))]);
                 answer::object(code, output, &table, None)
             }
         })
@@ -145,26 +145,59 @@ impl Render {
         protobuf::wrap(&self.endpoint.api_version(), &self.endpoint.kind, raw)
     }
 
-    /// One item of a list.
-    fn item(&self, entry: &Entry) -> Result<Bytes, Status> {
-        let media = self.media();
+    fn row(&self, object: &Value, version: &str, ages: &Ages) -> Value {
+        table::row(&self.endpoint, object, version, self.include, ages)
+    }
+
+    /// Appends a Table row as JSON. The rows that are mostly asked for are kept with open ages.
+    fn put_row(&self, entry: &Entry, version: &str, out: &mut Vec<u8>) -> Result<(), Status> {
+        let keeps = version == "v1" && self.include == Include::Metadata;
+        let kept = if keeps { entry.row(self.version) } else { None };
+        if let Some(kept) = kept {
+            Open::write(&kept, self.now, out);
+            return Ok(());
+        }
+        let object = self.tree_of(entry)?;
+        match keeps.then(|| Open::new(|ages| self.row(&object, version, ages))).flatten() {
+            Some(row) => Open::write(&entry.keep_row(self.version, row), self.now, out),
+            None => json::encode_any(&self.row(&object, version, &Ages::at(self.now)), out),
+        }
+        Ok(())
+    }
+
+    /// Appends one item of a list as JSON. Items of typed lists leave their type out.
+    fn put_json(&self, entry: &Entry, kind: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
         match self.output.transform {
             Transform::None => {
-                let bytes = entry.form(&self.store.codec, self.version, media).map_err(undecodable)?;
-                Ok(match media {
-                    Media::Json => bytes.slice(..trimmed(&bytes).len()),
-                    Media::Protobuf => bytes,
-                })
+                let bytes =
+                    entry.form(&self.store.codec, self.version, Media::Json).map_err(undecodable)?;
+                match trimmed(&bytes) {
+                    text if kind.is_empty() => out.extend_from_slice(text),
+                    text => match text.strip_prefix(kind) {
+                        Some(rest) => {
+                            out.push(b'{');
+                            out.extend_from_slice(rest);
+                        }
+                        None => out.extend_from_slice(text),
+                    },
+                }
             }
             Transform::Metadata(version, _) => {
                 let partial = metadata_only(&self.tree_of(entry)?, version);
-                Ok(encode(&partial, partial_type(), media))
+                out.extend_from_slice(&encode(&partial, partial_type(), Media::Json));
             }
-            Transform::Table(version) => {
-                let row = table::row(&self.endpoint, self.tree_of(entry)?, version, self.include, self.now);
-                Ok(encode(&row, None, Media::Json))
-            }
+            Transform::Table(version) => self.put_row(entry, version, out)?,
         }
+        Ok(())
+    }
+
+    /// One item of a list as a protobuf message.
+    fn message(&self, entry: &Entry) -> Result<Bytes, Status> {
+        let Transform::Metadata(version, _) = self.output.transform else {
+            return entry.form(&self.store.codec, self.version, Media::Protobuf).map_err(undecodable);
+        };
+        let partial = metadata_only(&self.tree_of(entry)?, version);
+        Ok(encode(&partial, partial_type(), Media::Protobuf))
     }
 
     /// An answer with a list.
@@ -178,7 +211,7 @@ impl Render {
         let pieces = Pieces {
             render: self.clone(),
             items: listed.items.into_iter(),
-            strip: self.type_prefix(),
+            kind: self.type_prefix(),
             head: Some(head),
             tail: Some(tail),
             first: true,
@@ -247,7 +280,7 @@ impl Render {
     }
 
     fn protobuf_list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
-        let items = listed.items.iter().map(|e| self.item(e)).collect::<Result<Vec<_>, _>>()?;
+        let items = listed.items.iter().map(|e| self.message(e)).collect::<Result<Vec<_>, _>>()?;
         let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
         if !listed.continue_token.is_empty() {
             metadata["continue"] = listed.continue_token.into();
@@ -300,7 +333,7 @@ impl Render {
                 if !heading {
                     table["columnDefinitions"] = Value::Null;
                 }
-                table["rows"] = json!([table::row(&self.endpoint, value, version, self.include, self.now)]);
+                table["rows"] = json!([self.row(&value, version, &Ages::at(self.now))]);
                 (table, None)
             }
         };
@@ -360,7 +393,8 @@ fn put_varint(out: &mut BytesMut, mut n: usize) {
 struct Pieces {
     render: Render,
     items: std::vec::IntoIter<Arc<Entry>>,
-    strip: Vec<u8>,
+    /// What items of the list leave out.
+    kind: Vec<u8>,
     head: Option<Vec<u8>>,
     tail: Option<Vec<u8>>,
     first: bool,
@@ -371,7 +405,7 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.tail.as_ref()?;
-        let mut piece = BytesMut::with_capacity(PIECE + (PIECE >> 3));
+        let mut piece = Vec::with_capacity(PIECE + (PIECE >> 3));
         if let Some(head) = self.head.take() {
             piece.extend_from_slice(&head);
         }
@@ -380,25 +414,15 @@ impl Iterator for Pieces {
                 piece.extend_from_slice(&self.tail.take()?);
                 break;
             };
-            let item = match self.render.item(&entry) {
-                Ok(item) => item,
-                Err(status) => {
-                    self.tail = None;
-                    return Some(Err(status));
-                }
-            };
             if !std::mem::take(&mut self.first) {
-                piece.put_u8(b',');
+                piece.push(b',');
             }
-            match item.strip_prefix(self.strip.as_slice()) {
-                Some(rest) if !self.strip.is_empty() => {
-                    piece.put_u8(b'{');
-                    piece.extend_from_slice(rest);
-                }
-                _ => piece.extend_from_slice(&item),
+            if let Err(status) = self.render.put_json(&entry, &self.kind, &mut piece) {
+                self.tail = None;
+                return Some(Err(status));
             }
         }
-        Some(Ok(piece.freeze()))
+        Some(Ok(piece.into()))
     }
 }
 

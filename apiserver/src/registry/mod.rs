@@ -50,6 +50,7 @@ mod storagemigration;
 pub use builtin::{builtin, enabled_by_default, install};
 
 pub(crate) use checks::standard_finalizer;
+pub use columns::ages::{Ages, Open};
 pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
 pub use gates::Disabled;
 pub use hooks::{Ask, Begin, Create, Hooks, Reservation};

@@ -7,11 +7,11 @@ use std::ops::BitOr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use jiff::Timestamp;
 use proto::schema::{self, Ref, Type};
 use proto::status::Status;
 use serde_json::Value;
 
+use super::columns::ages::Ages;
 use super::gates::Disabled;
 use super::hooks::{Create, Hooks};
 
@@ -308,7 +308,7 @@ pub struct Endpoint {
     /// Columns of tables; empty means name and age.
     pub columns: Vec<Column>,
     /// The cells of an object of this version.
-    pub row: Option<fn(&Endpoint, &Value, Timestamp) -> Vec<Value>>,
+    pub row: Option<fn(&Endpoint, &Value, &Ages) -> Vec<Value>>,
     /// Subresources.
     pub subresources: Vec<Subresource>,
     /// Deprecation warning sent with every response.

@@ -5,15 +5,17 @@ use proto::labels::Selector;
 use proto::view::{View, at, int_at, strs, text_at};
 use serde_json::Value;
 
-/// An object to make cells of, at some time.
+use super::ages::Ages;
+
+/// An object to make cells of.
 pub(crate) struct Object<'a> {
     pub(crate) value: &'a Value,
-    pub(crate) now: Timestamp,
+    pub(crate) ages: &'a Ages,
 }
 
 impl<'a> Object<'a> {
-    pub(crate) fn new(value: &'a Value, now: Timestamp) -> Self {
-        Object { value, now }
+    pub(crate) fn new(value: &'a Value, ages: &'a Ages) -> Self {
+        Object { value, ages }
     }
 
     pub(crate) fn at(&self, path: &[&str]) -> &'a Value {
@@ -56,10 +58,7 @@ impl<'a> Object<'a> {
 
     /// How long ago a time was.
     pub(crate) fn since(&self, time: &str) -> String {
-        match seconds_of(time) {
-            Some(then) => human_duration(self.now.as_second() - then),
-            None => "<unknown>".to_owned(),
-        }
+        time_of(time).map_or_else(|| "<unknown>".to_owned(), |then| self.ages.since(then))
     }
 
     /// Names and images of a template's containers, as two cells.
@@ -81,31 +80,9 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The seconds of an API time.
-pub(crate) fn seconds_of(time: &str) -> Option<i64> {
-    time.parse::<Timestamp>().ok().map(Timestamp::as_second)
-}
-
-/// A duration in the one or two units that matter.
-pub(crate) fn human_duration(seconds: i64) -> String {
-    let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
-    };
-    let (minutes, hours) = (seconds / 60, seconds / 3600);
-    let days = hours / 24;
-    match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        -1 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        _ if minutes < 10 => two(minutes, "m", seconds % 60, "s"),
-        _ if minutes < 180 => format!("{minutes}m"),
-        _ if hours < 8 => two(hours, "h", minutes % 60, "m"),
-        _ if hours < 48 => format!("{hours}h"),
-        _ if hours < 192 => two(days, "d", hours % 24, "h"),
-        _ if hours < 24 * 365 * 2 => format!("{days}d"),
-        _ if hours < 24 * 365 * 8 => two(days / 365, "y", days % 365, "d"),
-        _ => format!("{}y", days / 365),
-    }
+/// An API time.
+pub(crate) fn time_of(time: &str) -> Option<Timestamp> {
+    time.parse().ok()
 }
 
 /// A map of labels as `k=v,k=v`.
@@ -132,40 +109,5 @@ pub(crate) fn int_or_text(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        const HOUR: i64 = 3600;
-        const DAY: i64 = 24 * HOUR;
-        let cases = [
-            (-5, "<invalid>"),
-            (-1, "0s"),
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (125, "2m5s"),
-            (600, "10m"),
-            (179 * 60, "179m"),
-            (3 * HOUR, "3h"),
-            (3 * HOUR + 60, "3h1m"),
-            (8 * HOUR + 60, "8h"),
-            (47 * HOUR, "47h"),
-            (48 * HOUR, "2d"),
-            (49 * HOUR, "2d1h"),
-            (8 * DAY + HOUR, "8d"),
-            (729 * DAY, "729d"),
-            (730 * DAY, "2y"),
-            (731 * DAY, "2y1d"),
-            (3000 * DAY, "8y"),
-        ];
-        for (seconds, want) in cases {
-            assert_eq!(human_duration(seconds), want);
-        }
     }
 }

@@ -3,6 +3,7 @@
 //! Cells come from the object in the version of its endpoint. Every column has its cell, also those that are shown
 //! only on request.
 
+pub(crate) mod ages;
 pub(crate) mod cells;
 mod pods;
 mod rows;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Endpoint;
+use ages::Ages;
 
 /// The columns after `Name` as (name, type, priority), and the cells after the name's.
 pub(crate) type Table = (&'static [(&'static str, &'static str, i32)], fn(&cells::Object) -> Vec<Value>);
@@ -37,8 +39,8 @@ pub(super) fn set(endpoint: &mut Endpoint, own: Option<Table>) {
     endpoint.data = Some(Arc::new(table));
 }
 
-fn row(endpoint: &Endpoint, value: &Value, now: jiff::Timestamp) -> Vec<Value> {
-    let object = cells::Object::new(value, now);
+fn row(endpoint: &Endpoint, value: &Value, ages: &Ages) -> Vec<Value> {
+    let object = cells::Object::new(value, ages);
     let table = endpoint.data.as_ref().and_then(|data| data.downcast_ref::<Table>());
     let Some((_, cells)) = table else { return Vec::new() };
     std::iter::once(rows::name(&endpoint.kind, &object)).chain(cells(&object)).collect()
@@ -117,6 +119,7 @@ fn table(group: &str, kind: &str) -> Option<Table> {
 
 #[cfg(test)]
 mod tests {
+    use super::Ages;
     use crate::registry::builtin;
     use serde_json::json;
 
@@ -126,7 +129,7 @@ mod tests {
         for endpoint in registry.endpoints() {
             let Some(row) = endpoint.row else { continue };
             for object in [json!({}), json!({"spec": {}, "status": {}})] {
-                let cells = row(endpoint, &object, jiff::Timestamp::UNIX_EPOCH);
+                let cells = row(endpoint, &object, &Ages::at(jiff::Timestamp::UNIX_EPOCH));
                 assert_eq!(
                     cells.len(),
                     endpoint.columns.len(),

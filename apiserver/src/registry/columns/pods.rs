@@ -1,10 +1,11 @@
 //! The row of a pod, with the one word that sums up how it is.
 
+use jiff::Timestamp;
 use proto::view::{View, text_at};
 use serde_json::Value;
 
 use super::Table;
-use super::cells::{Object, seconds_of};
+use super::cells::{Object, time_of};
 
 pub(super) const POD: Table = (
     &[
@@ -27,8 +28,8 @@ struct Summary {
     ready: usize,
     total: usize,
     restarts: i64,
-    /// When a container was last restarted, in seconds.
-    last_restart: Option<i64>,
+    /// When a container was last restarted.
+    last_restart: Option<Timestamp>,
 }
 
 fn cells(object: &Object) -> Vec<Value> {
@@ -36,8 +37,7 @@ fn cells(object: &Object) -> Vec<Value> {
     let summary = summary(object);
     let restarts = match summary.last_restart {
         Some(last) if summary.restarts != 0 => {
-            let ago = super::cells::human_duration(object.now.as_second() - last);
-            format!("{} ({ago} ago)", summary.restarts)
+            format!("{} ({} ago)", summary.restarts, object.ages.since(last))
         }
         _ => summary.restarts.to_string(),
     };
@@ -107,13 +107,13 @@ fn summary(object: &Object) -> Summary {
     summary
 }
 
-fn last_end(status: &View) -> Option<i64> {
-    seconds_of(status.get("lastState").get("terminated").text("finishedAt"))
+fn last_end(status: &View) -> Option<Timestamp> {
+    time_of(status.get("lastState").get("terminated").text("finishedAt"))
 }
 
 /// Goes through init containers up to the one that is not done, and returns the restarts of sidecars among them and
 /// whether there is one.
-fn init_containers(object: &Object, sidecars: &[&str], summary: &mut Summary) -> ((i64, Option<i64>), bool) {
+fn init_containers(object: &Object, sidecars: &[&str], summary: &mut Summary) -> ((i64, Option<Timestamp>), bool) {
     let mut of_sidecars = (0, None);
     let all = object.view_at(&["spec", "initContainers"]).len();
     for (index, status) in object.view_at(&["status", "initContainerStatuses"]).items().iter().enumerate() {
@@ -190,11 +190,12 @@ fn containers(object: &Object, summary: &mut Summary) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Ages;
     use serde_json::json;
 
     fn status(pod: Value) -> (String, String) {
-        let now = "2026-01-01T00:10:00Z".parse().expect("a time");
-        let cells = cells(&Object::new(&pod, now));
+        let ages = Ages::at("2026-01-01T00:10:00Z".parse().expect("a time"));
+        let cells = cells(&Object::new(&pod, &ages));
         (cells[1].as_str().unwrap_or_default().to_owned(), format!("{} {}", cells[0], cells[2]))
     }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use proto::time::human_duration;
 use proto::view::{View, text_at};
 use serde_json::{Value, json};
 
 use super::super::{Column, Endpoint};
 use super::Table;
-use super::cells::{Object, human_duration, joined, labels};
+use super::ages::Ages;
+use super::cells::{Object, joined, labels};
 
 const NONE: &str = "<none>";
 const UNSET: &str = "<unset>";
@@ -705,12 +707,12 @@ pub(super) fn event_columns() -> Vec<Column> {
 }
 
 /// The cells of an event of either group.
-pub(super) fn event(endpoint: &Endpoint, value: &Value, now: jiff::Timestamp) -> Vec<Value> {
+pub(super) fn event(endpoint: &Endpoint, value: &Value, ages: &Ages) -> Vec<Value> {
     let mut value = value.clone();
     if endpoint.group == "events.k8s.io" {
         crate::registry::events::to_hub(&mut value);
     }
-    let object = Object::new(&value, now);
+    let object = Object::new(&value, ages);
     let first_of = |paths: &[&[&str]]| {
         let found = paths.iter().map(|path| object.text(path)).find(|text| !text.is_empty());
         found.unwrap_or_default().to_owned()

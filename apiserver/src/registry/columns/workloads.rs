@@ -1,10 +1,11 @@
 //! Rows of the controllers of pods.
 
+use proto::time::human_age;
 use proto::view::{View, at};
 use serde_json::Value;
 
 use super::Table;
-use super::cells::{Object, human_duration, int_or_text, labels, seconds_of, with_more};
+use super::cells::{Object, int_or_text, labels, time_of, with_more};
 
 const TEMPLATE: [&str; 2] = ["spec", "template"];
 const SELECTOR: [&str; 2] = ["spec", "selector"];
@@ -179,9 +180,11 @@ fn completions(object: &Object) -> String {
 }
 
 fn job_duration(object: &Object) -> String {
-    let Some(start) = seconds_of(object.text(&["status", "startTime"])) else { return String::new() };
-    let end = seconds_of(object.text(&["status", "completionTime"]));
-    human_duration(end.unwrap_or_else(|| object.now.as_second()) - start)
+    let Some(start) = time_of(object.text(&["status", "startTime"])) else { return String::new() };
+    match time_of(object.text(&["status", "completionTime"])) {
+        Some(end) => human_age(start, end),
+        None => object.ages.since(start),
+    }
 }
 
 pub(super) const CRON_JOB: Table = (
