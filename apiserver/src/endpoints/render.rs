@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use jiff::Timestamp;
@@ -26,6 +26,8 @@ use crate::storage::codec::{Media, schema_of};
 const PIECE: usize = 128 << 10;
 /// Answers from this size on are compressed if the client likes (upstream's threshold).
 const GZIP_FROM: usize = 128 << 10;
+/// The field of a list's items in protobuf.
+const ITEMS: u32 = 2;
 
 /// What a Table row shows of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl Render {
         if self.output.transform != Transform::None {
             return self.tree(code, self.tree_of(entry)?);
         }
-        let bytes = entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
+        let bytes = self.form(entry, self.media())?;
         let body = match self.output.format {
             Format::Json if !self.output.pretty => bytes,
             Format::Protobuf => self.envelope(&bytes).into(),
@@ -169,8 +171,7 @@ impl Render {
     fn put_json(&self, entry: &Entry, kind: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
         match self.output.transform {
             Transform::None => {
-                let bytes =
-                    entry.form(&self.store.codec, self.version, Media::Json).map_err(undecodable)?;
+                let bytes = self.form(entry, Media::Json)?;
                 match trimmed(&bytes) {
                     text if kind.is_empty() => out.extend_from_slice(text),
                     text => match text.strip_prefix(kind) {
@@ -182,32 +183,45 @@ impl Render {
                     },
                 }
             }
-            Transform::Metadata(version, _) => {
-                let partial = metadata_only(&self.tree_of(entry)?, version);
-                out.extend_from_slice(&encode(&partial, partial_type(), Media::Json));
-            }
+            Transform::Metadata(version, _) => self.put_partial(entry, version, out)?,
             Transform::Table(version) => self.put_row(entry, version, out)?,
         }
         Ok(())
     }
 
-    /// One item of a list as a protobuf message.
+    /// Appends an object's metadata alone as JSON: that of a built-in kind is cut out of its text.
+    fn put_partial(&self, entry: &Entry, version: &str, out: &mut Vec<u8>) -> Result<(), Status> {
+        if !self.endpoint.custom && put_metadata_of(&self.form(entry, Media::Json)?, version, out) {
+            return Ok(());
+        }
+        let partial = metadata_only(&self.tree_of(entry)?, version);
+        out.extend_from_slice(&encode(&partial, partial_type(), Media::Json));
+        Ok(())
+    }
+
+    /// The object, or its metadata alone, as a protobuf message. Metadata is the first field of every kind.
     fn message(&self, entry: &Entry) -> Result<Bytes, Status> {
-        let Transform::Metadata(version, _) = self.output.transform else {
-            return entry.form(&self.store.codec, self.version, Media::Protobuf).map_err(undecodable);
-        };
+        let bytes = self.form(entry, Media::Protobuf)?;
+        let Transform::Metadata(version, _) = self.output.transform else { return Ok(bytes) };
+        if let Some(metadata) = protobuf::leading(&bytes, 1) {
+            return Ok(bytes.slice_ref(metadata));
+        }
         let partial = metadata_only(&self.tree_of(entry)?, version);
         Ok(encode(&partial, partial_type(), Media::Protobuf))
+    }
+
+    fn form(&self, entry: &Entry, media: Media) -> Result<Bytes, Status> {
+        entry.form(&self.store.codec, self.version, media).map_err(undecodable)
     }
 
     /// An answer with a list.
     pub fn list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
         self.fits(true)?;
         let output = self.output;
-        if output.format == Format::Protobuf {
-            return self.protobuf_list(listed, gzip);
-        }
-        let (head, tail) = self.json_frame(&listed);
+        let (head, tail) = match output.format {
+            Format::Protobuf => self.protobuf_frame(&listed)?,
+            Format::Json | Format::Yaml => self.json_frame(&listed),
+        };
         let pieces = Pieces {
             render: self.clone(),
             items: listed.items.into_iter(),
@@ -279,11 +293,12 @@ impl Render {
             .into_bytes()
     }
 
-    fn protobuf_list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
-        let items = listed.items.iter().map(|e| self.message(e)).collect::<Result<Vec<_>, _>>()?;
+    /// What a list has before and after its items as protobuf. Its length comes first, so all items are made for it; they are
+    /// kept with their entries.
+    fn protobuf_frame(&self, listed: &Listed) -> Result<(Vec<u8>, Vec<u8>), Status> {
         let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
         if !listed.continue_token.is_empty() {
-            metadata["continue"] = listed.continue_token.into();
+            metadata["continue"] = listed.continue_token.as_str().into();
             if let Some(remaining) = listed.remaining {
                 metadata["remainingItemCount"] = remaining.into();
             }
@@ -292,13 +307,9 @@ impl Render {
         let frame = schema::lookup("meta.k8s.io", "v1", "PartialObjectMetadataList")
             .map(|ty| protobuf::encode(&json!({"metadata": metadata}), ty))
             .unwrap_or_default();
-        let size = items.iter().map(|i| 1 + varint_len(i.len()) + i.len()).sum::<usize>();
-        let mut raw = BytesMut::with_capacity(frame.len() + size);
-        raw.extend_from_slice(&frame);
-        for item in &items {
-            raw.put_u8(0x12);
-            put_varint(&mut raw, item.len());
-            raw.extend_from_slice(item);
+        let mut length = frame.len();
+        for entry in &listed.items {
+            length += protobuf::bytes_len(ITEMS, self.message(entry)?.len());
         }
         let (api_version, kind) = match self.output.transform {
             Transform::Metadata(version, _) => {
@@ -306,20 +317,30 @@ impl Render {
             }
             _ => (self.endpoint.api_version(), self.endpoint.list_kind.to_string()),
         };
-        let body = protobuf::wrap(&api_version, &kind, &raw);
-        Ok(compressed(StatusCode::OK, Format::Protobuf.media_type(), body.into(), gzip))
+        let (mut head, tail) = protobuf::envelope(&api_version, &kind, length);
+        head.extend_from_slice(&frame);
+        Ok((head, tail.to_vec()))
     }
 
     /// The object of a watch event: JSON without a newline, or a whole protobuf envelope. `heading`: whether a Table has its columns.
     pub fn event_object(&self, entry: &Entry, heading: bool) -> Result<Bytes, Status> {
-        if self.output.transform == Transform::None {
-            let bytes = entry.form(&self.store.codec, self.version, self.media()).map_err(undecodable)?;
-            return Ok(match self.media() {
-                Media::Json => bytes.slice(..trimmed(&bytes).len()),
-                Media::Protobuf => self.envelope(&bytes).into(),
-            });
+        match (self.output.transform, self.media()) {
+            (Transform::None, Media::Json) => {
+                let bytes = self.form(entry, Media::Json)?;
+                Ok(bytes.slice(..trimmed(&bytes).len()))
+            }
+            (Transform::None, Media::Protobuf) => Ok(self.envelope(&self.message(entry)?).into()),
+            (Transform::Metadata(version, _), Media::Json) => {
+                let mut text = Vec::new();
+                self.put_partial(entry, version, &mut text)?;
+                Ok(text.into())
+            }
+            (Transform::Metadata(version, _), Media::Protobuf) => {
+                let api_version = format!("meta.k8s.io/{version}");
+                Ok(protobuf::wrap(&api_version, "PartialObjectMetadata", &self.message(entry)?).into())
+            }
+            (Transform::Table(_), _) => self.event_tree(self.tree_of(entry)?, heading),
         }
-        self.event_tree(self.tree_of(entry)?, heading)
     }
 
     /// The same from a tree of the wanted version.
@@ -367,29 +388,26 @@ pub fn metadata_only(value: &Value, version: &str) -> Value {
     })
 }
 
+/// Appends the same of an object's text; whether it has metadata.
+fn put_metadata_of(text: &[u8], version: &str, out: &mut Vec<u8>) -> bool {
+    let Some(metadata) = json::member(text, "metadata") else { return false };
+    let head = [
+        "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/",
+        version,
+        "\",\"metadata\":",
+    ];
+    head.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+    out.extend_from_slice(metadata);
+    out.push(b'}');
+    true
+}
+
 /// Without the newline that JSON forms end in.
 fn trimmed(bytes: &[u8]) -> &[u8] {
     bytes.strip_suffix(b"\n").unwrap_or(bytes)
 }
 
-fn varint_len(mut n: usize) -> usize {
-    let mut len = 1;
-    while n >= 0x80 {
-        n >>= 7;
-        len += 1;
-    }
-    len
-}
-
-fn put_varint(out: &mut BytesMut, mut n: usize) {
-    while n >= 0x80 {
-        out.put_u8((n as u8) | 0x80);
-        n >>= 7;
-    }
-    out.put_u8(n as u8);
-}
-
-/// A list as JSON, in pieces that are made when they are sent: a large list never is in memory as a whole.
+/// A list in pieces that are made when they are sent: a large list never is in memory as a whole.
 struct Pieces {
     render: Render,
     items: std::vec::IntoIter<Arc<Entry>>,
@@ -398,6 +416,19 @@ struct Pieces {
     head: Option<Vec<u8>>,
     tail: Option<Vec<u8>>,
     first: bool,
+}
+
+impl Pieces {
+    fn put(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        if self.render.media() == Media::Protobuf {
+            protobuf::put_bytes(ITEMS, &self.render.message(entry)?, out);
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.first) {
+            out.push(b',');
+        }
+        self.render.put_json(entry, &self.kind, out)
+    }
 }
 
 impl Iterator for Pieces {
@@ -414,10 +445,7 @@ impl Iterator for Pieces {
                 piece.extend_from_slice(&self.tail.take()?);
                 break;
             };
-            if !std::mem::take(&mut self.first) {
-                piece.push(b',');
-            }
-            if let Err(status) = self.render.put_json(&entry, &self.kind, &mut piece) {
+            if let Err(status) = self.put(&entry, &mut piece) {
                 self.tail = None;
                 return Some(Err(status));
             }
@@ -480,5 +508,29 @@ pub fn compressed(code: StatusCode, content_type: &'static str, body: Bytes, gzi
     match encoder.write_all(&body).and_then(|()| encoder.finish()) {
         Ok(packed) => as_gzip(answer::bytes(code, content_type, packed)),
         Err(_) => answer::bytes(code, content_type, Body::Full(body)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_cut_out_is_metadata_encoded() {
+        let ty = schema::lookup("", "v1", "ConfigMap").expect("a type");
+        for metadata in [
+            json!({}),
+            json!({"name": "a", "annotations": {"x": "}\"<\\"}, "creationTimestamp": "2024-01-01T00:00:00Z",
+                "managedFields": [{"manager": "m", "fieldsV1": {"f:data": {}}}]}),
+        ] {
+            let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"metadata": "{"}});
+            let partial = metadata_only(&object, "v1");
+            let mut cut = Vec::new();
+            assert!(put_metadata_of(&encode(&object, Some(ty), Media::Json), "v1", &mut cut));
+            assert_eq!(cut, encode(&partial, partial_type(), Media::Json));
+            let message = encode(&object, Some(ty), Media::Protobuf);
+            let cut = protobuf::leading(&message, 1).expect("metadata");
+            assert_eq!(cut, encode(&partial, partial_type(), Media::Protobuf));
+        }
     }
 }

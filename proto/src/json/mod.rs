@@ -20,6 +20,7 @@ mod tests;
 pub use decode::{decode, decode_any, type_meta};
 pub use encode::{encode, encode_any, encode_raw};
 pub use error::Error;
+use lexer::Lexer;
 pub(crate) use scalar::{is_zero, zero};
 
 /// How deep values may nest. Upstream stops at 10 000 levels; a lower limit bounds the stack that walks need.
@@ -39,6 +40,24 @@ impl Decoded {
     pub fn strict_error(&self) -> Option<String> {
         (!self.strict.is_empty()).then(|| format!("strict decoding error: {}", self.strict.join(", ")))
     }
+}
+
+/// The text of a member of an object's text.
+pub fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut lexer = Lexer::new(text);
+    if lexer.value_start().ok()? != b'{' {
+        return None;
+    }
+    lexer.enter().ok()?;
+    let mut first = true;
+    while let Some(key) = lexer.key(first).ok()? {
+        first = false;
+        let value = lexer.skip().ok()?;
+        if key == name {
+            return Some(value);
+        }
+    }
+    None
 }
 
 /// The tree that a client sees: the canonical tree with the zero values that Go prints.

@@ -192,3 +192,14 @@ fn what_decodes_prints_however_deep_it_is() {
     let value = decode(deep.as_bytes(), ty).expect("decodes").value;
     assert_eq!(canonical(&print(&value, ty), ty).expect("decodes").value, value);
 }
+
+#[test]
+fn members_are_found_in_texts() {
+    let text = br#"{"kind":"A","a\u0062c":[{"metadata":1}],"metadata":{"name":"}\"","x":[1]},"z":0}"#;
+    let found = |name| member(text, name).map(String::from_utf8_lossy);
+    assert_eq!(found("metadata").as_deref(), Some(r#"{"name":"}\"","x":[1]}"#));
+    assert_eq!(found("abc").as_deref(), Some(r#"[{"metadata":1}]"#));
+    assert_eq!(found("name"), None);
+    assert_eq!(member(b"[]", "a"), None);
+    assert_eq!(member(br#"{"a":"#, "a"), None);
+}

@@ -1,7 +1,7 @@
 //! The envelope of stored and transmitted objects, `runtime.Unknown`, and the frames of watches.
 
 use super::Error;
-use super::wire::{Number, Reader, put_bytes, put_message};
+use super::wire::{BYTES, Number, Reader, put_bytes, put_message, put_tag, put_varint};
 
 /// What every enveloped object starts with.
 pub const MAGIC: &[u8] = b"k8s\0";
@@ -63,16 +63,26 @@ pub fn unwrap(data: &[u8]) -> Result<Unknown<'_>, Error> {
 
 /// Puts a message into its envelope.
 pub fn wrap(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len() + api_version.len() + kind.len() + 24);
+    let (mut out, tail) = envelope(api_version, kind, raw.len());
+    out.reserve_exact(raw.len() + tail.len());
+    out.extend_from_slice(raw);
+    out.extend_from_slice(tail);
+    out
+}
+
+/// What an envelope has before and after a message of this length.
+pub fn envelope(api_version: &str, kind: &str, length: usize) -> (Vec<u8>, &'static [u8]) {
+    /// An empty content encoding and an empty content type.
+    const TAIL: &[u8] = &[3 << 3 | BYTES, 0, 4 << 3 | BYTES, 0];
+    let mut out = Vec::with_capacity(api_version.len() + kind.len() + 24);
     out.extend_from_slice(MAGIC);
     put_message(1, &mut out, |out| {
         put_bytes(1, api_version.as_bytes(), out);
         put_bytes(2, kind.as_bytes(), out);
     });
-    put_bytes(2, raw, &mut out);
-    put_bytes(3, b"", &mut out);
-    put_bytes(4, b"", &mut out);
-    out
+    put_tag(2, BYTES, &mut out);
+    put_varint(length as u64, &mut out);
+    (out, TAIL)
 }
 
 /// A watch event without an envelope of its own, as watches send it: the event's type and an enveloped object.

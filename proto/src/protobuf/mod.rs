@@ -17,7 +17,8 @@ mod wire;
 
 pub use decode::decode;
 pub use encode::encode;
-pub use envelope::{MAGIC, Unknown, is_protobuf, unwrap, watch_event, wrap};
+pub use envelope::{MAGIC, Unknown, envelope, is_protobuf, unwrap, watch_event, wrap};
+pub use wire::{bytes_len, leading, put_bytes};
 
 /// How deep messages may nest; it bounds the stack that walks need.
 const MAX_DEPTH: usize = 256;

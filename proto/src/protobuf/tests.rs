@@ -173,3 +173,17 @@ fn trees_of_wrong_types_can_be_encoded() {
         crate::json::encode(&value, ty, &mut out);
     }
 }
+
+#[test]
+fn fields_are_measured_and_taken_whole() {
+    for length in [0, 1, 127, 128, 16_383, 16_384, 70_000] {
+        let mut out = Vec::new();
+        put_bytes(2, &vec![7; length], &mut out);
+        assert_eq!(bytes_len(2, length), out.len(), "{length}");
+        let size = out.len();
+        put_bytes(3, b"more", &mut out);
+        assert_eq!(leading(&out, 2).map(<[u8]>::len), Some(size), "{length}");
+        assert_eq!(leading(&out, 3), None);
+        assert_eq!(leading(&out[..size - 1], 2), None);
+    }
+}

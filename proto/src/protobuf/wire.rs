@@ -19,10 +19,27 @@ pub(super) fn put_tag(number: u32, wire_type: u8, out: &mut Vec<u8>) {
     put_varint(u64::from(number) << 3 | u64::from(wire_type), out);
 }
 
-pub(super) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
+/// Writes a field of bytes, a text or a message.
+pub fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
     put_tag(number, BYTES, out);
     put_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);
+}
+
+/// How long such a field is with this many bytes.
+pub fn bytes_len(number: u32, length: usize) -> usize {
+    let varint = |value: usize| value.checked_ilog2().unwrap_or_default() as usize / 7 + 1;
+    varint((number as usize) << 3) + varint(length) + length
+}
+
+/// The field of bytes that a message begins with, tag and all, if it is the one of this number.
+pub fn leading(data: &[u8], number: u32) -> Option<&[u8]> {
+    let mut rest = data;
+    if varint(&mut rest).ok()? != u64::from(number) << 3 | u64::from(BYTES) {
+        return None;
+    }
+    let length = usize::try_from(varint(&mut rest).ok()?).ok()?;
+    data.get(..(data.len() - rest.len()).checked_add(length)?)
 }
 
 /// Writes a nested message. Its length stands before it but is known after it: one byte is kept free, and the
