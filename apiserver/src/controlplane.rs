@@ -183,11 +183,11 @@ impl Keeper {
     async fn renew(&self) -> Result<(), Status> {
         let Some(store) = self.engine.store("", "endpoints") else { return Err(Status::unknown_path()) };
         let address = self.member.address.to_string();
-        let value = json!({
+        let mut value = json!({
             "apiVersion": "v1", "kind": "Endpoints", "metadata": {},
             "subsets": [{"addresses": [{"ip": address}]}],
         });
-        let bytes = store.codec.encode_stored(&value).map_err(undecodable)?;
+        let bytes = store.codec.encode_stored(&mut value).map_err(undecodable)?;
         let etcd = self.engine.etcd();
         let lease = etcd.grant(LEASE).await.map_err(unavailable)?;
         etcd.put_always(&format!("{}{address}", self.prefix()), bytes, lease).await.map_err(unavailable)

@@ -41,6 +41,7 @@ enum Form {
 }
 
 /// What selectors ask for.
+#[derive(Debug, PartialEq, Eq)]
 struct Index {
     labels: Box<[(Box<str>, Box<str>)]>,
     /// In the order of the storage row's selectable fields.
@@ -69,6 +70,24 @@ impl Entry {
         }
         let entry = Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &tree);
         Ok((Entry { stale: kv.stale, version: version as u8, ..entry }, tree))
+    }
+
+    /// An entry of an object of the hub version that is about to be stored as these bytes; [`Entry::arrived`] makes it one of
+    /// the cache. `None` for what takes outside help to read.
+    pub fn foreseen(codec: &Codec, key: &str, stored: Bytes, hub: &Value) -> Option<Self> {
+        let version = codec.stored_index();
+        let entry = || Entry { version: version as u8, ..Entry::new(&codec.storage, key, stored, 0, 0, hub) };
+        (!codec.is_remote(version)).then(entry)
+    }
+
+    /// The entry that was foreseen, as etcd has it now.
+    pub fn arrived(self, kv: &Kv) -> Self {
+        Entry { revision: kv.revision, lease: kv.lease, stale: kv.stale, ..self }
+    }
+
+    /// Whether selectors find the same in both.
+    pub fn is_indexed_as(&self, other: &Entry) -> bool {
+        self.index == other.index
     }
 
     /// The same object under another revision: what a watcher is told when it goes out of sight.

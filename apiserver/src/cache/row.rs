@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use ahash::AHashMap;
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -88,6 +90,30 @@ pub struct Row {
     changed: Bell,
     observers: Mutex<Vec<Observer>>,
     trees: Trees,
+    /// Writes under way, by key: what arrives of them need not be decoded.
+    foreseen: Mutex<AHashMap<Box<str>, Entry>>,
+}
+
+/// Keeps a row expecting a write; once it is done or given up, what is dropped.
+pub struct Foresight {
+    row: Arc<Row>,
+    key: Box<str>,
+    stored: Bytes,
+    /// Whether the write is sure to arrive.
+    pub sure: bool,
+}
+
+impl Drop for Foresight {
+    fn drop(&mut self) {
+        if self.sure {
+            return;
+        }
+        let mut foreseen = self.row.foreseen.lock();
+        // Another write to the same key may be under way.
+        if foreseen.get(&self.key).is_some_and(|entry| entry.stored.as_ptr() == self.stored.as_ptr()) {
+            foreseen.remove(&self.key);
+        }
+    }
 }
 
 /// Where a watcher stands.
@@ -126,6 +152,7 @@ impl Row {
             changed: Bell::new(),
             observers: Mutex::default(),
             trees: Trees::default(),
+            foreseen: Mutex::default(),
         }
     }
 
@@ -243,6 +270,28 @@ impl Row {
         self.trees.get(&self.get(key)?, &self.codec).ok()
     }
 
+    /// Expects a write by this server. Observers want to see trees: then it is better decoded when it arrives.
+    pub fn foresee(self: &Arc<Self>, entry: Entry) -> Option<Foresight> {
+        if !self.observers.lock().is_empty() {
+            return None;
+        }
+        let (key, stored) = (entry.key.clone(), entry.stored.clone());
+        self.foreseen.lock().insert(key.clone(), entry);
+        Some(Foresight { row: self.clone(), key, stored, sure: false })
+    }
+
+    /// The entry of a write that was foreseen, if this is what arrives.
+    fn take_foreseen(&self, key: &str, kv: &Kv) -> Option<Arc<Entry>> {
+        let mut foreseen = self.foreseen.lock();
+        if foreseen.get(key)?.stored != kv.value {
+            return None;
+        }
+        let entry = foreseen.remove(key)?.arrived(kv);
+        drop(foreseen);
+        debug_assert!(entry.is_indexed_as(&self.entry(key, kv.clone()).0), "{key} reads otherwise than it was written");
+        Some(Arc::new(entry))
+    }
+
     /// Makes an entry of a key's value, with the tree it has.
     pub fn entry(&self, key: &str, kv: Kv) -> (Arc<Entry>, Value) {
         let (stored, revision, lease) = (kv.value.clone(), kv.revision, kv.lease);
@@ -259,6 +308,7 @@ impl Row {
     /// The whole content at a revision. Only the feed calls this.
     pub(super) fn load(&self, entries: Vec<Arc<Entry>>, revision: i64) {
         let observers = self.observers.lock();
+        self.foreseen.lock().clear();
         let map = Map::from_sorted(entries);
         let old = {
             let mut state = self.state.write();
@@ -300,8 +350,11 @@ impl Row {
         if revision <= self.state.read().loaded {
             return;
         }
-        let made = change.ok().map(|kv| self.entry(key, kv));
         let observers = self.observers.lock();
+        let made = change.ok().map(|kv| match self.take_foreseen(key, &kv).filter(|_| observers.is_empty()) {
+            Some(entry) => (entry, Value::Null),
+            None => self.entry(key, kv),
+        });
         let previous = {
             let mut state = self.state.write();
             let (event, previous) = match &made {
@@ -351,14 +404,48 @@ mod tests {
     use crate::registry::{Builder, Endpoint, Storage};
     use crate::storage::codec::Media;
 
-    #[test]
-    fn snapshots_go_with_etcds_history() {
+    fn config_maps() -> Row {
         let mut rows = Builder::default();
         rows.storage(Storage::new("", "v1", "configmaps", "ConfigMap"));
         rows.endpoint(Endpoint::new("", "v1", "configmaps", "ConfigMap"));
         let registry = rows.build();
         let storage = registry.storage("", "configmaps").expect("a row");
-        let row = Row::new(Arc::new(Codec::new(&registry, storage.clone(), Media::Json).expect("a codec")));
+        Row::new(Arc::new(Codec::new(&registry, storage.clone(), Media::Json).expect("a codec")))
+    }
+
+    fn config_map(revision: i64) -> Kv {
+        let value = Bytes::from_static(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#);
+        Kv { key: String::new(), value, revision, lease: 0, stale: false }
+    }
+
+    #[test]
+    fn what_was_foreseen_is_not_decoded() {
+        let row = Arc::new(config_maps());
+        row.load(Vec::new(), 1);
+        let hub = serde_json::json!({"metadata": {"name": "a", "labels": {"b": "c"}}});
+        let foresee = |stored: &Bytes| {
+            row.foresee(Entry::foreseen(&row.codec, "a", stored.clone(), &hub).expect("no webhook")).expect("no observer")
+        };
+        let labels = |revision| {
+            let there = row.get("a").filter(|entry| entry.revision == revision).expect("has arrived");
+            Entry::foreseen(&row.codec, "a", there.stored.clone(), &hub).expect("no webhook").is_indexed_as(&there)
+        };
+        let mut written = config_map(2);
+        written.value = Bytes::from_static(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"b":"c"}}}"#);
+        foresee(&written.value).sure = true;
+        row.apply("a", Ok(written.clone()));
+        assert!(labels(2) && row.foreseen.lock().is_empty());
+        // Someone else's write came first; this one was given up.
+        let given_up = foresee(&written.value);
+        row.apply("a", Ok(config_map(3)));
+        assert!(!labels(3) && !row.foreseen.lock().is_empty());
+        drop(given_up);
+        assert!(row.foreseen.lock().is_empty());
+    }
+
+    #[test]
+    fn snapshots_go_with_etcds_history() {
+        let row = config_maps();
         [5, 9].into_iter().for_each(|revision| row.keep_snapshot(revision, Map::default()));
         row.drop_snapshots_before(9);
         assert!(row.kept_snapshot(5).is_none(), "a token of revision 5 has expired");

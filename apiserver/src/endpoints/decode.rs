@@ -106,14 +106,25 @@ fn object_or(
                 converted = made.json;
                 text = &converted;
             }
-            let head = json::type_meta(text).map_err(|e| {
-                unrecognized(&format_args!("couldn't get version/kind; json parse error: {e}"))
-            })?;
-            check_type(&head.0, &head.1, expected).map_err(Status::bad_request)?;
             let decoded = match expected.ty {
                 Some(ty) => json::decode(text, ty),
                 None => json::decode_any(text),
             };
+            let exact = expected.ty.is_some() && decoded.as_ref().is_ok_and(|decoded| decoded.strict.is_empty());
+            match &decoded {
+                // No other spelling of these two is in the text: what was decoded says what it is.
+                Ok(decoded) if exact => {
+                    let named = |name| decoded.value.get(name).and_then(Value::as_str).unwrap_or_default();
+                    check_type(named("apiVersion"), named("kind"), expected)
+                }
+                _ => {
+                    let head = json::type_meta(text).map_err(|e| {
+                        unrecognized(&format_args!("couldn't get version/kind; json parse error: {e}"))
+                    })?;
+                    check_type(&head.0, &head.1, expected)
+                }
+            }
+            .map_err(Status::bad_request)?;
             let decoded = decoded.map_err(|e| cannot(expected, &e))?;
             strict.extend(decoded.strict);
             decoded.value

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto::status::Status;
 use serde_json::Value;
 
-use super::store::{Store, unavailable};
+use super::store::Store;
 use super::{Engine, meta, shown};
 use crate::admission::{Operation, Reinvocation, Review};
 use crate::cache::entry::Entry;
@@ -45,14 +45,13 @@ impl Engine {
         let generated =
             meta::text(&object, "name").is_empty() && !meta::text(&object, "generateName").is_empty();
         let attempts = if generated { NAME_ATTEMPTS } else { 1 };
-        let mut last = None;
-        for _ in 0..attempts {
+        for _ in 1..attempts {
             match self.create_once(store, ctx, object.clone(), &mut review).await {
-                Err(status) if generated && status.is_already_exists() => last = Some(status),
+                Err(status) if status.is_already_exists() => {}
                 done => return done,
             }
         }
-        Err(last.unwrap_or_else(|| Status::internal("no name could be generated")))
+        self.create_once(store, ctx, object, &mut review).await
     }
 
     async fn create_once(
@@ -123,9 +122,9 @@ impl Engine {
                 return Err(taken(there));
             }
         } else {
-            let bytes = store.encode(&object).await?;
+            let bytes = store.encode(&mut object).await?;
             let lease = store.lease_for(&object).await?;
-            match store.etcd.put(&store.keys.full(&key), 0, bytes, lease).await.map_err(unavailable)? {
+            match store.put(&key, 0, &object, bytes, lease, review.is_some()).await? {
                 Written::Done(revision) => set_revision(&mut object, revision),
                 Written::Lost(kv) => return Err(taken(kv.map(|kv| store.entry(kv)).transpose()?)),
             }

@@ -151,14 +151,9 @@ impl Engine {
             }
             Plan::Mark { mut object, then_remove } => {
                 if !ctx.dry_run {
-                    let bytes = store.encode(&object).await?;
+                    let bytes = store.encode(&mut object).await?;
                     if bytes != entry.stored {
-                        match store
-                            .etcd
-                            .put(&full, entry.revision, bytes, entry.lease)
-                            .await
-                            .map_err(unavailable)?
-                        {
+                        match store.put(key, entry.revision, &object, bytes, entry.lease, false).await? {
                             Written::Done(revision) => set_revision(&mut object, revision),
                             Written::Lost(kv) => return again(kv, None),
                         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use proto::status::{Cause, Status, reason};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::cache::fresh::Freshness;
 use crate::cache::row::Row;
 use crate::registry::Endpoint;
 use crate::storage::codec::{self, Codec};
-use crate::storage::etcd::{Etcd, Kv};
+use crate::storage::etcd::{Etcd, Kv, Written};
 use crate::storage::keys::{self, Keys};
 use crate::storage::lease::Leases;
 use crate::storage::{self};
@@ -103,8 +104,30 @@ impl Store {
         self.leases.lease_for(seconds).await.map_err(unavailable)
     }
 
+    /// Writes an object, encoded, to a key of this mod revision (0: to one that is absent). An `admitted` object has its
+    /// defaults, so that the cache may know from it what will be read.
+    pub(super) async fn put(
+        &self,
+        key: &str,
+        expected: i64,
+        object: &Value,
+        bytes: Vec<u8>,
+        lease: i64,
+        admitted: bool,
+    ) -> Result<Written, Status> {
+        let row = self.row.as_ref().filter(|row| admitted && row.codec.hub_index() == self.codec.hub_index());
+        let mut foresight = row.and_then(|row| {
+            row.foresee(Entry::foreseen(&self.codec, key, Bytes::copy_from_slice(&bytes), object)?)
+        });
+        let written = self.etcd.put(&self.keys.full(key), expected, bytes, lease).await;
+        if let (Some(foresight), Ok(Written::Done(_))) = (&mut foresight, &written) {
+            foresight.sure = true;
+        }
+        written.map_err(unavailable)
+    }
+
     /// Bytes to store.
-    pub(super) async fn encode(&self, object: &Value) -> Result<Vec<u8>, Status> {
+    pub(super) async fn encode(&self, object: &mut Value) -> Result<Vec<u8>, Status> {
         let (codec, stored) = (&self.codec, self.codec.stored_endpoint());
         let Some(conversion) = codec.external().filter(|_| stored.version != codec.hub().version) else {
             return codec.encode_stored(object).map_err(undecodable);
@@ -114,8 +137,8 @@ impl Store {
         let converted = conversion.convert(vec![object], stored.api_version()).await?;
         let tree = converted.into_iter().next().unwrap_or_default();
         let at = codec.version(stored).unwrap_or_default();
-        let tree = codec.converted(at, tree, 0).map_err(undecodable)?;
-        codec.encode_as_stored(tree).map_err(undecodable)
+        let mut tree = codec.converted(at, tree, 0).map_err(undecodable)?;
+        codec.encode_as_stored(&mut tree).map_err(undecodable)
     }
 
     /// Has entries converted, where that takes outside help.

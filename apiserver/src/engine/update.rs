@@ -155,7 +155,7 @@ impl Engine {
                 new = std::mem::take(&mut review.object);
                 warnings.append(&mut review.warnings);
             }
-            self.write(store, ctx, key, current, entry, new, &old, warnings).await
+            self.write(store, ctx, key, current, entry, new, &old, warnings, how.admit).await
         }
         .await;
         let stored = matches!(done, Ok(Attempt::Done(_))) && !ctx.dry_run;
@@ -174,6 +174,7 @@ impl Engine {
         mut new: Value,
         old: &Value,
         warnings: Vec<String>,
+        admitted: bool,
     ) -> Result<Attempt, Status> {
         let hooks = &store.codec.storage.hooks;
         let full = store.keys.full(key);
@@ -199,7 +200,7 @@ impl Engine {
             }
             return finished(new);
         }
-        let bytes = store.encode(&new).await?;
+        let bytes = store.encode(&mut new).await?;
         if bytes == entry.stored && !entry.stale && store.codec.storage.ttl.is_none() {
             if !current.fresh {
                 // Nothing to write, but is that so of the current object too?
@@ -211,7 +212,7 @@ impl Engine {
             return finished(new);
         }
         let lease = store.lease_for(&new).await?;
-        match store.etcd.put(&full, entry.revision, bytes, lease).await.map_err(unavailable)? {
+        match store.put(key, entry.revision, &new, bytes, lease, admitted).await? {
             Written::Done(revision) => {
                 set_revision(&mut new, revision);
                 finished(new)
@@ -257,9 +258,9 @@ impl Engine {
                 warnings.append(&mut review.warnings);
             }
             if !ctx.dry_run {
-                let bytes = store.encode(&new).await?;
+                let bytes = store.encode(&mut new).await?;
                 let lease = store.lease_for(&new).await?;
-                match store.etcd.put(&store.keys.full(key), 0, bytes, lease).await.map_err(unavailable)? {
+                match store.put(key, 0, &new, bytes, lease, how.admit).await? {
                     Written::Done(revision) => set_revision(&mut new, revision),
                     Written::Lost(kv) => {
                         let entry = kv.map(|kv| store.entry(kv)).transpose()?;

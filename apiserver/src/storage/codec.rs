@@ -93,6 +93,11 @@ impl Codec {
         self.hub
     }
 
+    /// The index of the stored version.
+    pub fn stored_index(&self) -> usize {
+        self.stored
+    }
+
     /// The endpoint of the stored version.
     pub fn stored_endpoint(&self) -> &Arc<Endpoint> {
         &self.versions[self.stored]
@@ -153,26 +158,38 @@ impl Codec {
         Ok(())
     }
 
-    /// Encodes a hub-version tree as it is to be stored.
-    pub fn encode_stored(&self, hub: &Value) -> Result<Vec<u8>, Error> {
-        self.encode_as_stored(self.from_hub(self.stored, hub.clone())?)
+    /// Encodes a hub-version tree as it is to be stored. The tree stays as it is.
+    pub fn encode_stored(&self, hub: &mut Value) -> Result<Vec<u8>, Error> {
+        if self.stored == self.hub && matches!(self.hub().conversion, Conversion::Same) {
+            set_type(hub, self.hub());
+            return self.encode_as_stored(hub);
+        }
+        self.encode_as_stored(&mut self.from_hub(self.stored, hub.clone())?)
     }
 
-    /// Encodes a tree of the stored version.
-    pub fn encode_as_stored(&self, mut value: Value) -> Result<Vec<u8>, Error> {
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-            metadata.remove("selfLink");
+    /// Encodes a tree of the stored version. The tree stays as it is.
+    pub fn encode_as_stored(&self, value: &mut Value) -> Result<Vec<u8>, Error> {
+        const NOT_STORED: [&str; 2] = ["resourceVersion", "selfLink"];
+        let taken = NOT_STORED.map(|name| proto::view::remove_at(value, &["metadata", name]));
+        let encoded = self.encode_bare(value);
+        for (name, taken) in NOT_STORED.iter().zip(taken) {
+            if let Some(taken) = taken {
+                proto::view::set_at(value, &["metadata", name], taken);
+            }
         }
+        encoded
+    }
+
+    fn encode_bare(&self, value: &Value) -> Result<Vec<u8>, Error> {
         let endpoint = &self.versions[self.stored];
         match self.media {
             Media::Json => {
-                let mut bytes = encode(endpoint, &value, Media::Json)?;
+                let mut bytes = encode(endpoint, value, Media::Json)?;
                 bytes.push(b'\n');
                 Ok(bytes)
             }
             Media::Protobuf => {
-                let raw = encode(endpoint, &value, Media::Protobuf)?;
+                let raw = encode(endpoint, value, Media::Protobuf)?;
                 Ok(protobuf::wrap(&endpoint.api_version(), &endpoint.kind, &raw))
             }
         }

@@ -23,6 +23,102 @@ pub fn encode_raw(value: &Value, out: &mut Vec<u8>) {
     any(value, false, out);
 }
 
+/// The tree that a client sees, that of what [`encode`] appends: the canonical tree with the zero values that Go prints.
+///
+/// JSON patches and merge patches work on this form.
+pub fn print(value: &Value, ty: &Type) -> Value {
+    match value {
+        Value::Object(map) => printed(map, ty),
+        _ => Value::Null,
+    }
+}
+
+fn printed(map: &Map<String, Value>, ty: &Type) -> Value {
+    let mut out = Map::new();
+    printed_fields(map, ty, &mut out);
+    Value::Object(out)
+}
+
+fn printed_fields(map: &Map<String, Value>, ty: &Type, out: &mut Map<String, Value>) {
+    for field in ty.fields.iter() {
+        if field.flags.has(Flags::INLINE) {
+            if let Shape::Struct(inline) = &field.shape {
+                printed_fields(map, inline, out);
+            }
+            continue;
+        }
+        let value = present(map, field);
+        if value.is_none() && omitted(field) {
+            continue;
+        }
+        let value = match value {
+            Some(value) => printed_shape(value, &field.shape),
+            None if is_items(field, ty) => Value::Array(Vec::new()),
+            None => printed_absent(field),
+        };
+        out.insert(field.name.as_ref().to_owned(), value);
+    }
+}
+
+fn printed_absent(field: &Field) -> Value {
+    match &field.shape {
+        Shape::Struct(ty) if !field.pointer() => printed(&Map::new(), ty),
+        _ => {
+            let mut text = Vec::new();
+            absent(field, &mut text);
+            serde_json::from_slice(&text).unwrap_or_default()
+        }
+    }
+}
+
+fn printed_shape(value: &Value, of: &Shape) -> Value {
+    match (of, value) {
+        (
+            Shape::Struct(ty)
+            | Shape::SchemaOrBool(ty)
+            | Shape::SchemaOrArray(ty)
+            | Shape::SchemaOrStrings(ty),
+            Value::Object(map),
+        ) => printed(map, ty),
+        (Shape::SchemaOrArray(ty), Value::Array(items)) => items.iter().map(|item| print(item, ty)).collect(),
+        (Shape::List(of), Value::Array(items)) => {
+            items.iter().map(|item| printed_shape(item, &of.items)).collect()
+        }
+        (Shape::Map(of), Value::Object(entries)) => {
+            let printed = |(key, value): (&String, &Value)| (key.clone(), printed_shape(value, &of.values));
+            Value::Object(entries.iter().map(printed).collect())
+        }
+        _ => printed_any(value),
+    }
+}
+
+fn printed_any(value: &Value) -> Value {
+    match value {
+        // A whole float prints, and reads, as an integer; a large integer reads as a float.
+        Value::Number(value) if !value.is_i64() => {
+            let mut text = Vec::new();
+            number(value, &mut text);
+            super::decode_any(&text).map_or(Value::Null, |decoded| decoded.value)
+        }
+        Value::Array(items) => items.iter().map(printed_any).collect(),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), printed_any(value))).collect())
+        }
+        scalar => scalar.clone(),
+    }
+}
+
+/// The value of a field, unless it is what Go takes for none.
+fn present<'a>(map: &'a Map<String, Value>, field: &Field) -> Option<&'a Value> {
+    map.get(field.name.as_ref())
+        .filter(|value| if field.pointer() { !value.is_null() } else { !is_zero(value, &field.shape) })
+}
+
+/// Upstream's servers take care that a list object's items are never nil.
+fn is_items(field: &Field, ty: &Type) -> bool {
+    field.name == "items" && ty.name.ends_with("List")
+}
+
 fn object(map: &Map<String, Value>, ty: &Type, out: &mut Vec<u8>) {
     out.push(b'{');
     let start = out.len();
@@ -38,9 +134,7 @@ fn fields(map: &Map<String, Value>, ty: &Type, start: usize, out: &mut Vec<u8>) 
             }
             continue;
         }
-        let value = map
-            .get(field.name.as_ref())
-            .filter(|value| if field.pointer() { !value.is_null() } else { !is_zero(value, &field.shape) });
+        let value = present(map, field);
         if value.is_none() && omitted(field) {
             continue;
         }
@@ -51,8 +145,7 @@ fn fields(map: &Map<String, Value>, ty: &Type, start: usize, out: &mut Vec<u8>) 
         out.push(b':');
         match value {
             Some(value) => shape(value, &field.shape, out),
-            // Upstream's servers take care that a list object's items are never nil.
-            None if field.name == "items" && ty.name.ends_with("List") => out.extend_from_slice(b"[]"),
+            None if is_items(field, ty) => out.extend_from_slice(b"[]"),
             None => absent(field, out),
         }
     }

@@ -18,7 +18,7 @@ mod scalar;
 mod tests;
 
 pub use decode::{decode, decode_any, type_meta};
-pub use encode::{encode, encode_any, encode_raw};
+pub use encode::{encode, encode_any, encode_raw, print};
 pub use error::Error;
 use lexer::Lexer;
 pub(crate) use scalar::{is_zero, zero};
@@ -58,15 +58,6 @@ pub fn member<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
         }
     }
     None
-}
-
-/// The tree that a client sees: the canonical tree with the zero values that Go prints.
-///
-/// JSON patches and merge patches work on this form.
-pub fn print(value: &Value, ty: &Type) -> Value {
-    let mut bytes = Vec::new();
-    encode(value, ty, &mut bytes);
-    decode_any(&bytes).map(|decoded| decoded.value).unwrap_or_default()
 }
 
 /// Makes a tree canonical that may have any shape, such as a patched one.

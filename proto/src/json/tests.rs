@@ -203,3 +203,21 @@ fn members_are_found_in_texts() {
     assert_eq!(member(b"[]", "a"), None);
     assert_eq!(member(br#"{"a":"#, "a"), None);
 }
+
+#[test]
+fn what_is_printed_as_a_tree_is_what_is_printed_as_text() {
+    let samples = [
+        ("", "v1", "Pod", json!({"metadata": {"name": "a", "labels": {"x": ""}}, "spec": {"containers": [
+            {"name": "c", "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 1}]}, {}]}})),
+        ("", "v1", "ConfigMapList", json!({})),
+        ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", json!({"spec": {"versions": [{"name": "v1",
+            "schema": {"openAPIV3Schema": {"maximum": 2.0, "minimum": 0.5, "items": {"type": "string"},
+                "additionalProperties": true, "default": {"a": [1.0, null, u64::MAX, 1e300]}}}}]}})),
+    ];
+    for (group, version, kind, value) in samples {
+        let ty = crate::schema::lookup(group, version, kind).expect("a type");
+        let mut text = Vec::new();
+        encode(&value, ty, &mut text);
+        assert_eq!(print(&value, ty), decode_any(&text).expect("decodes").value, "{kind}");
+    }
+}

@@ -65,14 +65,19 @@ impl Set {
     /// The paths of either set.
     pub fn union(&self, other: &Set) -> Set {
         let mut result = self.clone();
-        result.add(other);
+        result.add(other.clone());
         result
     }
 
-    fn add(&mut self, other: &Set) {
-        self.members.extend(other.members.iter().cloned());
-        for (element, child) in &other.children {
-            self.children.entry(element.clone()).or_default().add(child);
+    /// Adds the paths of another set.
+    pub fn add(&mut self, other: Set) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        self.members.extend(other.members);
+        for (element, child) in other.children {
+            self.children.entry(element).or_default().add(child);
         }
     }
 

@@ -3,6 +3,8 @@
 //! [`update`] records a create, update or patch; [`apply`] merges a configuration. Both take and give canonical or
 //! printed trees in the version of the request; neither knows a clock or a store.
 
+use std::sync::LazyLock;
+
 use proto::json;
 use proto::schema::{Ref, Type};
 use serde_json::{Map, Value, json};
@@ -22,7 +24,8 @@ pub use conflicts::Conflicts;
 use entries::{Entry, Key, Managers, Operation};
 
 /// The fields that no manager ever owns.
-const STRIPPED: &[&str] = &[
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| Set::of(STRIPPED_PATHS));
+const STRIPPED_PATHS: &[&str] = &[
     "apiVersion",
     "kind",
     "metadata",
@@ -139,14 +142,14 @@ fn tracked_update(
 ) -> Managers {
     let own = request.key(manager, Operation::Update);
     let (mut managers, changed) = updater::update(old, new, managers, request);
-    let changed = changed.difference(&Set::of(STRIPPED));
+    let changed = changed.difference(&STRIPPED);
     if !changed.is_empty() {
         let entry = managers.0.entry(own).or_insert_with(|| Entry {
             api_version: request.api_version.to_owned(),
             time: None,
             set: Set::default(),
         });
-        entry.set = entry.set.union(&changed);
+        entry.set.add(changed);
         entry.time = Some(request.now.to_owned());
     }
     cap::cap(&mut managers);
@@ -189,7 +192,7 @@ pub fn apply(
     let (merged, mut managers) = result?;
     let own = request.key(request.manager, Operation::Apply);
     if let Some(entry) = managers.0.get_mut(&own) {
-        entry.set = entry.set.difference(&Set::of(STRIPPED));
+        entry.set = entry.set.difference(&STRIPPED);
         if merged.is_some() {
             entry.time = Some(request.now.to_owned());
         }

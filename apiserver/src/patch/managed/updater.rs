@@ -14,7 +14,7 @@ use crate::patch::typed::{self, Comparison};
 pub(super) fn update(old: &Value, new: &Value, managers: Managers, request: &Request<'_>) -> (Managers, Set) {
     let managers = reconciled(managers, old, request);
     let (managers, comparison, _) = moved(old, new, managers, None, request);
-    let changed = comparison.changed();
+    let changed = comparison.into_changed();
     let changed = match request.reset {
         Some(reset) => changed.recursive_difference(reset),
         None => changed,
@@ -77,21 +77,18 @@ fn moved(
     request: &Request<'_>,
 ) -> (Managers, Comparison, Conflicts) {
     let mut comparisons: BTreeMap<String, Option<Comparison>> = BTreeMap::new();
-    let mut compared = |version: &str| -> Option<Comparison> {
-        let found = comparisons.entry(version.to_owned()).or_insert_with(|| {
-            let comparison = if version == request.api_version {
-                typed::compare(old, new, request.ty)
-            } else {
-                let (old, ty) = request.versions.convert(old, version)?;
-                let (new, _) = request.versions.convert(new, version)?;
-                typed::compare(&old, &new, &ty)
-            };
-            Some(match request.reset {
-                Some(reset) => comparison.exclude(reset),
-                None => comparison,
-            })
-        });
-        found.clone()
+    let compare = |version: &str| -> Option<Comparison> {
+        let comparison = if version == request.api_version {
+            typed::compare(old, new, request.ty)
+        } else {
+            let (old, ty) = request.versions.convert(old, version)?;
+            let (new, _) = request.versions.convert(new, version)?;
+            typed::compare(&old, &new, &ty)
+        };
+        Some(match request.reset {
+            Some(reset) => comparison.exclude(reset),
+            None => comparison,
+        })
     };
     let mut conflicts = Conflicts::default();
     let mut result = Managers::default();
@@ -100,7 +97,10 @@ fn moved(
             result.0.insert(key, entry);
             continue;
         }
-        let Some(comparison) = compared(&entry.api_version) else { continue };
+        let version = entry.api_version.clone();
+        let Some(comparison) = comparisons.entry(version).or_insert_with_key(|version| compare(version)) else {
+            continue;
+        };
         let taken = entry.set.intersection(&comparison.changed());
         if !taken.is_empty() {
             conflicts.add(&key, &taken);
@@ -109,7 +109,8 @@ fn moved(
         result.0.insert(key, entry);
     }
     result.0.retain(|_, entry| !entry.set.is_empty());
-    let comparison = compared(request.api_version).unwrap_or_default();
+    let comparison = comparisons.remove(request.api_version).unwrap_or_else(|| compare(request.api_version));
+    let comparison = comparison.unwrap_or_default();
     (result, comparison, conflicts)
 }
 

@@ -33,6 +33,12 @@ impl Comparison {
     pub fn changed(&self) -> Set {
         self.modified.union(&self.added)
     }
+
+    /// The same, when nothing else is of interest.
+    pub fn into_changed(mut self) -> Set {
+        self.modified.add(self.added);
+        self.modified
+    }
 }
 
 /// Compares two values of a type.
