@@ -2,7 +2,8 @@
 //!
 //! Waking a watcher costs a wake-up, a TLS record and a packet, whatever it has to say. With a thousand watchers and hundreds of
 //! changes a second that alone would take several processors; told of many changes at once, they take a fraction of one. So
-//! after each ring there is a pause in proportion to the watchers there are: with few of them, none.
+//! after each round there is a pause in proportion to the watchers there are: with few of them, none. And they are woken in
+//! groups: what else there is to do waits for one group's events to be sent, not for all.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,75 +12,106 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// Watchers that are woken at once.
+const GROUP: usize = 32;
 /// The pause after waking one watcher.
 const PAUSE: Duration = Duration::from_micros(50);
-/// Pauses shorter than this are none: timers are no finer.
-const SHORTEST: Duration = Duration::from_millis(2);
 /// The longest pause: what a change may come late by.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// The bell of one row.
 #[derive(Clone)]
-pub struct Bell(Arc<Inner>);
-
-struct Inner {
-    rung: watch::Sender<()>,
-    state: Mutex<State>,
-}
+pub struct Bell(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// When it may ring again.
+    /// Each with a group of watchers.
+    groups: Vec<watch::Sender<()>>,
+    /// When the next round may begin.
     quiet_until: Option<Instant>,
-    /// Whether a ring is due at the end of the pause.
+    /// Whether a round begins at the end of the pause.
     due: bool,
 }
 
 impl Bell {
     /// A bell that nobody listens to yet.
     pub fn new() -> Self {
-        Bell(Arc::new(Inner { rung: watch::Sender::new(()), state: Mutex::default() }))
+        Bell(Arc::default())
     }
 
     /// Hears the rings from now on.
     pub fn listen(&self) -> watch::Receiver<()> {
-        self.0.rung.subscribe()
+        let groups = &mut self.0.lock().groups;
+        match groups.iter().find(|group| group.receiver_count() < GROUP) {
+            Some(group) => group.subscribe(),
+            None => {
+                let (group, listener) = watch::channel(());
+                groups.push(group);
+                listener
+            }
+        }
     }
 
-    /// Rings now, or when the pause after the last ring is over.
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.0.lock().listeners()
+    }
+
+    /// Rings now, or when the pause after the last round is over.
     pub fn ring(&self) {
-        let pause = PAUSE * self.0.rung.receiver_count() as u32;
-        if pause < SHORTEST {
-            return self.ring_now();
+        let mut state = self.0.lock();
+        if let [] | [_] = state.groups.as_slice() {
+            return state.ring_all();
         }
-        let mut state = self.0.state.lock();
         if state.due {
             return;
         }
         let now = Instant::now();
-        match state.quiet_until.filter(|until| *until > now) {
-            None => {
-                state.quiet_until = Some(now + pause.min(LONGEST));
-                drop(state);
-                self.ring_now();
+        let until = state.quiet_until.filter(|until| *until > now);
+        match until {
+            Some(_) => state.due = true,
+            None => state.begin(now),
+        }
+        drop(state);
+        tokio::spawn(self.clone().round(until));
+    }
+
+    /// Wakes all groups, one after the other, once it is time.
+    async fn round(self, until: Option<Instant>) {
+        if let Some(until) = until {
+            tokio::time::sleep_until(until).await;
+            let mut state = self.0.lock();
+            state.due = false;
+            state.begin(Instant::now());
+        }
+        for at in 0.. {
+            match self.0.lock().groups.get(at) {
+                Some(group) => group.send_replace(()),
+                None => return,
             }
-            Some(until) => {
-                state.due = true;
-                let bell = self.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep_until(until).await;
-                    let pause = PAUSE * bell.0.rung.receiver_count() as u32;
-                    *bell.0.state.lock() =
-                        State { quiet_until: Some(Instant::now() + pause.min(LONGEST)), due: false };
-                    bell.ring_now();
-                });
-            }
+            tokio::task::yield_now().await;
         }
     }
 
     /// Rings whatever was rung before.
     pub fn ring_now(&self) {
-        self.0.rung.send_replace(());
+        self.0.lock().ring_all();
+    }
+}
+
+impl State {
+    fn ring_all(&self) {
+        self.groups.iter().for_each(|group| group.send_replace(()));
+    }
+
+    /// Begins a round: the next one has its pause. Groups that all have left go.
+    fn begin(&mut self, now: Instant) {
+        self.groups.retain(|group| group.receiver_count() > 0);
+        self.quiet_until = Some(now + (PAUSE * self.listeners() as u32).min(LONGEST));
+    }
+
+    fn listeners(&self) -> usize {
+        self.groups.iter().map(watch::Sender::receiver_count).sum()
     }
 }
 
@@ -108,13 +140,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rings_at_once_for_few_and_seldom_for_many() {
         assert_eq!(heard(1, 200).await, 200);
-        assert_eq!(heard(30, 200).await, 200);
+        assert_eq!(heard(GROUP, 200).await, 200);
         let many = heard(1000, 200).await;
         assert!((4..=6).contains(&many), "{many} rings in 200 ms for pauses of 50 ms");
-        // One change alone is heard at once.
+        // One change alone is heard at once: by all, with no time in between.
         let bell = Bell::new();
-        let all: Vec<_> = (0..1000).map(|_| bell.listen()).collect();
+        let mut all: Vec<_> = (0..1000).map(|_| bell.listen()).collect();
+        let began = Instant::now();
         bell.ring();
-        assert!(all[999].has_changed().expect("the bell is there"));
+        for listener in &mut all {
+            listener.changed().await.expect("the bell is there");
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

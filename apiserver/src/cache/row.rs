@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use proto::status::Status;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -14,8 +15,9 @@ use super::bell::Bell;
 use super::entry::Entry;
 use super::map::Map;
 use super::trees::Trees;
+use super::watcher::Ended;
 use crate::registry::Observer;
-use crate::storage::codec::Codec;
+use crate::storage::codec::{Codec, Media};
 use crate::storage::etcd::Kv;
 
 /// Events stay at least this long if the row's memory allows it (upstream's freshness of its event window).
@@ -28,6 +30,10 @@ const MAX_EVENTS: usize = 100 * 1024;
 const MAX_DEAD_BYTES: usize = 16 << 20;
 /// Snapshots that continued lists may come back to.
 const MAX_SNAPSHOTS: usize = 16;
+/// From so many watchers on, what goes out to one of them is kept for the others.
+const CROWD: usize = 8;
+/// How many such batches are kept.
+const KEPT_BATCHES: usize = 4;
 
 /// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +98,8 @@ pub struct Row {
     trees: Trees,
     /// Writes under way, by key: what arrives of them need not be decoded.
     foreseen: Mutex<AHashMap<Box<str>, Entry>>,
+    /// The last that were made, if there are many watchers.
+    batches: Mutex<VecDeque<Batch>>,
 }
 
 /// Keeps a row expecting a write; once it is done or given up, what is dropped.
@@ -116,8 +124,28 @@ impl Drop for Foresight {
     }
 }
 
+/// What of a row's events goes out in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Prefix of the keys that are seen.
+    pub prefix: String,
+    /// Version: an index among the codec's.
+    pub version: usize,
+    /// Encoding.
+    pub media: Media,
+}
+
+/// Events as they go out to all watchers of a shape that stand at the same place.
+struct Batch {
+    shape: Shape,
+    after: Position,
+    /// The last revision in it.
+    to: i64,
+    bytes: Bytes,
+}
+
 /// Where a watcher stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// It has seen everything up to this revision.
     pub revision: i64,
@@ -153,6 +181,7 @@ impl Row {
             observers: Mutex::default(),
             trees: Trees::default(),
             foreseen: Mutex::default(),
+            batches: Mutex::default(),
         }
     }
 
@@ -243,6 +272,33 @@ impl Row {
             events.extend(rest.cloned());
         }
         Ok(events)
+    }
+
+    /// Events after the position as they go out in a shape, with the last revision they tell of; `None` if there are none. What
+    /// was made for one watcher serves the others. `make` says how many of the events it took.
+    pub fn batch(
+        &self,
+        at: Position,
+        shape: &Shape,
+        limit: usize,
+        make: impl FnOnce(&[Arc<Event>]) -> Result<(usize, Bytes), Status>,
+    ) -> Result<Option<(i64, Bytes)>, Ended> {
+        // Those who come meanwhile wait for what is made here.
+        let mut batches = self.batches.lock();
+        if let Some(made) = batches.iter().find(|b| b.after == at && b.shape == *shape) {
+            return Ok(Some((made.to, made.bytes.clone())));
+        }
+        let events = self.events_after(at, limit).map_err(Ended::TooOld)?;
+        if events.is_empty() {
+            return Ok(None);
+        }
+        let (taken, bytes) = make(&events).map_err(Ended::Conversion)?;
+        let to = events[..taken].last().map_or(at.revision, |event| event.entry.revision);
+        batches.truncate(KEPT_BATCHES - 1);
+        if self.changed.listeners() >= CROWD {
+            batches.push_front(Batch { shape: shape.clone(), after: at, to, bytes: bytes.clone() });
+        }
+        Ok(Some((to, bytes)))
     }
 
     /// Ends all watches: the row is replaced by another, or gone.
@@ -402,7 +458,6 @@ impl State {
 mod tests {
     use super::*;
     use crate::registry::{Builder, Endpoint, Storage};
-    use crate::storage::codec::Media;
 
     fn config_maps() -> Row {
         let mut rows = Builder::default();
@@ -416,6 +471,30 @@ mod tests {
     fn config_map(revision: i64) -> Kv {
         let value = Bytes::from_static(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"}}"#);
         Kv { key: String::new(), value, revision, lease: 0, stale: false }
+    }
+
+    #[test]
+    fn what_goes_out_is_made_once_for_many() {
+        let row = config_maps();
+        row.load(Vec::new(), 1);
+        let listeners: Vec<_> = (0..CROWD).map(|_| row.changes()).collect();
+        (2..=5).for_each(|revision| row.apply("a", Ok(config_map(revision))));
+        let shape = Shape { prefix: String::new(), version: 0, media: Media::Json };
+        let other = Shape { prefix: "b/".to_owned(), ..shape.clone() };
+        let count = |events: &[Arc<Event>]| Ok((events.len(), Bytes::from(events.len().to_string())));
+        let again = |_: &[Arc<Event>]| Err(Status::internal("made again"));
+        let at = row.position(1).expect("is in the history");
+        let of = |made: Result<Option<(i64, Bytes)>, Ended>| made.expect("no failure").map(|(to, bytes)| (to, bytes.to_vec()));
+        assert_eq!(of(row.batch(at, &shape, 9, count)), Some((5, b"4".to_vec())));
+        row.apply("a", Ok(config_map(6)));
+        assert_eq!(of(row.batch(at, &shape, 9, again)), Some((5, b"4".to_vec())));
+        assert!(row.batch(at, &other, 9, again).is_err(), "of another shape");
+        let later = Position { revision: 5, ..at };
+        assert_eq!(of(row.batch(later, &shape, 9, count)), Some((6, b"1".to_vec())));
+        assert_eq!(of(row.batch(Position { revision: 6, ..at }, &shape, 9, again)), None);
+        row.load(Vec::new(), 7);
+        assert!(matches!(row.batch(Position { revision: 6, ..at }, &shape, 9, count), Err(Ended::TooOld(_))));
+        drop(listeners);
     }
 
     #[test]

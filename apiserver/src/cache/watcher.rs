@@ -3,25 +3,30 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use etcd_client::{EventType, WatchStream};
 use proto::status::Status;
 use tokio::sync::watch;
 
 use super::entry::{self, Entry, Selection};
 use super::feed::Feed;
-use super::row::{Change, Event, Position, Row, TooOld};
+use super::row::{Change, Event, Position, Row, Shape, TooOld};
 use crate::storage::Error;
-use crate::storage::codec::Codec;
+use crate::storage::codec::{Codec, Media};
 use crate::storage::etcd::{Etcd, Kv};
 use crate::storage::keys::{self, Keys};
 
 /// Events taken from a row's history at once.
 const BATCH: usize = 512;
+/// Shared events are put together until they have about this size.
+const SHARED_SIZE: usize = 64 << 10;
 
 /// What a watcher is told.
 pub enum Item {
     /// A change of what it selects.
     Change(Change, Arc<Entry>),
+    /// Changes as they go out: watchers that see the same share them.
+    Batch(Bytes),
     /// All objects there were at the start have been told; everything up to this revision is known.
     InitialEnd(i64),
 }
@@ -30,9 +35,19 @@ impl Item {
     fn entry(&self) -> Option<&Arc<Entry>> {
         match self {
             Item::Change(_, entry) => Some(entry),
-            Item::InitialEnd(_) => None,
+            Item::Batch(_) | Item::InitialEnd(_) => None,
         }
     }
+}
+
+/// How changes go out to watchers that share them.
+pub struct Sharing {
+    /// Version: an index among the codec's.
+    pub version: usize,
+    /// Encoding.
+    pub media: Media,
+    /// Appends a change as it goes out. It must not depend on anything else.
+    pub encode: Box<dyn Fn(Change, &Entry, &mut Vec<u8>) -> Result<(), Status> + Send + Sync>,
 }
 
 /// Why a watch ends.
@@ -62,6 +77,7 @@ pub struct Watcher {
     /// Prefix of the keys it may see: a namespace's, or an object's.
     prefix: String,
     pending: VecDeque<Item>,
+    sharing: Option<(Shape, Sharing)>,
 }
 
 impl Watcher {
@@ -81,6 +97,16 @@ impl Watcher {
             selection,
             prefix,
             pending: first,
+            sharing: None,
+        }
+    }
+
+    /// Shares what goes out with others that see the same, if it sees all there is. It is told of batches then.
+    pub fn share(&mut self, sharing: Sharing) {
+        let cached = matches!(&self.source, Source::Cached { codec, .. } if codec.external().is_none());
+        if cached && self.selection.is_empty() {
+            let shape = Shape { prefix: self.prefix.clone(), version: sharing.version, media: sharing.media };
+            self.sharing = Some((shape, sharing));
         }
     }
 
@@ -97,7 +123,7 @@ impl Watcher {
         let start = keys.full(&prefix);
         let stream = etcd.watch(&start, &keys::end_of(&start), after + 1, true).await?;
         let source = Source::Direct { etcd: etcd.clone(), codec, keys, stream, revision: after };
-        Ok(Watcher { source, selection, prefix, pending: first })
+        Ok(Watcher { source, selection, prefix, pending: first, sharing: None })
     }
 
     /// The codec of what it watches.
@@ -142,6 +168,24 @@ impl Watcher {
         match &mut self.source {
             Source::Cached { row, codec, changes, at, .. } => {
                 changes.borrow_and_update();
+                if let Some((shape, sharing)) = &self.sharing {
+                    let make = |events: &[Arc<Event>]| {
+                        together(events, |event, out| match select(codec, &self.selection, &self.prefix, event) {
+                            Some(Item::Change(change, entry)) => (sharing.encode)(change, &entry, out),
+                            _ => Ok(()),
+                        })
+                    };
+                    match row.batch(*at, shape, BATCH, make)? {
+                        Some((to, bytes)) => {
+                            at.revision = to;
+                            if !bytes.is_empty() {
+                                self.pending.push_back(Item::Batch(bytes));
+                            }
+                        }
+                        None => drop(changes.changed().await),
+                    }
+                    return Ok(());
+                }
                 let events = row.events_after(*at, BATCH).map_err(Ended::TooOld)?;
                 if let Some(last) = events.last() {
                     let seen = selected(codec, &self.selection, &self.prefix, &events).await?;
@@ -178,6 +222,23 @@ impl Watcher {
         }
         Ok(())
     }
+}
+
+/// Puts events together until there is enough, and how many that are. It never ends within a revision.
+fn together(
+    events: &[Arc<Event>],
+    put: impl Fn(&Event, &mut Vec<u8>) -> Result<(), Status>,
+) -> Result<(usize, Bytes), Status> {
+    let mut out = Vec::new();
+    let mut last = 0;
+    for (taken, event) in events.iter().enumerate() {
+        if out.len() >= SHARED_SIZE && event.entry.revision != last {
+            return Ok((taken, out.into()));
+        }
+        put(event, &mut out)?;
+        last = event.entry.revision;
+    }
+    Ok((events.len(), out.into()))
 }
 
 /// An event of etcd as one of the cache.
@@ -232,5 +293,31 @@ fn select(codec: &Codec, selection: &Selection, prefix: &str, event: &Event) -> 
         (true, true) => Some(Item::Change(Change::Modified, event.entry.clone())),
         (true, false) => event.previous_as_gone().map(|gone| Item::Change(Change::Deleted, gone)),
         (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Storage;
+
+    #[test]
+    fn what_is_put_together_never_ends_within_a_revision() {
+        let storage = Storage::new("", "v1", "configmaps", "ConfigMap");
+        let event = |revision| {
+            let entry = Entry::new(&storage, "a", Bytes::new(), revision, 0, &serde_json::Value::Null);
+            Arc::new(Event::new(Change::Added, Arc::new(entry), None))
+        };
+        let events = [1, 2, 2, 2, 3].map(event);
+        let put = |size: usize| {
+            together(&events, |_, out| {
+                out.resize(out.len() + size, 0);
+                Ok(())
+            })
+        };
+        let taken = |size| put(size).map(|(taken, bytes)| (taken, bytes.len())).expect("fits");
+        assert_eq!(taken(1), (5, 5));
+        assert_eq!(taken(SHARED_SIZE), (1, SHARED_SIZE));
+        assert_eq!(taken(SHARED_SIZE / 2), (4, 2 * SHARED_SIZE));
     }
 }

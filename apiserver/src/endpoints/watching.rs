@@ -1,27 +1,29 @@
 //! watch: a stream of events until the client, the clock or the history's window ends it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use proto::fields::Requirement;
 use proto::protobuf;
 use proto::status::Status;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::negotiate::{Format, STREAMS};
+use super::negotiate::{Format, STREAMS, Transform};
 use super::options::ListOptions;
 use super::render::Render;
 use super::{Target, answer};
 use crate::cache::entry::Selection;
 use crate::cache::row::Change;
-use crate::cache::watcher::{Ended, Item, Watcher};
+use crate::cache::watcher::{Ended, Item, Sharing, Watcher};
 use crate::engine::{At, WatchQuery};
 use crate::server::{Body, Response};
+use crate::storage::codec::Media;
 
 /// How often a watch that asked for bookmarks gets one (upstream's frequency).
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -68,19 +70,26 @@ impl Target {
             Err(status) if matches!(status.code, 410 | 504) => Err(status),
             Err(status) => return Err(status),
         };
+        let opened = opened.map(|mut watcher| {
+            if let Some(sharing) = sharing(&render) {
+                watcher.share(sharing);
+            }
+            watcher
+        });
         let deadline = Instant::now() + seconds;
+        let first_bookmark = match seconds.checked_sub(BEFORE_END) {
+            Some(wait) if !wait.is_zero() => Instant::now() + wait.min(BOOKMARK_EVERY),
+            _ => Instant::now() + BOOKMARK_EVERY,
+        };
+        let wake = if options.bookmarks { first_bookmark.min(deadline) } else { deadline };
         let events = Events {
             render,
             watcher: opened,
             deadline,
-            bookmarks: options.bookmarks,
-            next_bookmark: match seconds.checked_sub(BEFORE_END) {
-                Some(wait) if !wait.is_zero() => Instant::now() + wait.min(BOOKMARK_EVERY),
-                _ => Instant::now() + BOOKMARK_EVERY,
-            },
+            wake: Box::pin(tokio::time::sleep_until(wake)),
             heading: true,
             ended: false,
-            stopping: self.app.stopping.clone(),
+            stopping: Box::pin(self.app.stopping.clone().cancelled_owned()),
         };
         let stream = futures::stream::unfold(events, |mut events| async move {
             let piece = events.next().await?;
@@ -114,11 +123,11 @@ struct Events {
     /// The watch; or why there is none.
     watcher: Result<Watcher, Status>,
     deadline: Instant,
-    bookmarks: bool,
-    next_bookmark: Instant,
+    /// The next bookmark if they are wanted, or the end.
+    wake: Pin<Box<Sleep>>,
     heading: bool,
     ended: bool,
-    stopping: CancellationToken,
+    stopping: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Events {
@@ -127,36 +136,39 @@ impl Events {
         if self.ended {
             return None;
         }
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         let watcher = match &mut self.watcher {
             Ok(watcher) => watcher,
             Err(status) => {
                 let status = status.clone();
                 self.end(&mut out, &status);
-                return Some(out.freeze());
+                return Some(out.into());
             }
         };
         loop {
-            let wake = if self.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
             let item = tokio::select! {
                 biased;
                 item = watcher.next() => item,
-                () = self.stopping.cancelled() => return None,
-                () = tokio::time::sleep_until(wake) => {
+                () = &mut self.stopping => return None,
+                () = &mut self.wake => {
                     let now = Instant::now();
                     if now >= self.deadline {
                         return None;
                     }
-                    self.next_bookmark = now + BOOKMARK_EVERY;
+                    self.wake.as_mut().reset((now + BOOKMARK_EVERY).min(self.deadline));
                     if let Some(revision) = watcher.caught_up() {
                         self.bookmark(&mut out, revision, false);
-                        return Some(out.freeze());
+                        return Some(out.into());
                     }
                     continue;
                 }
             };
             let mut items: VecDeque<Item> = VecDeque::new();
             match item {
+                Ok(Item::Batch(bytes)) => {
+                    self.heading = false;
+                    return Some(bytes);
+                }
                 Ok(item) => items.push_back(item),
                 Err(error) => {
                     let status = match error {
@@ -165,7 +177,7 @@ impl Events {
                         Ended::Conversion(status) => status,
                     };
                     self.end(&mut out, &status);
-                    return Some(out.freeze());
+                    return Some(out.into());
                 }
             }
             while let Some(item) = items.pop_front() {
@@ -179,30 +191,29 @@ impl Events {
                     items.extend(watcher.ready());
                 }
             }
-            return Some(out.freeze());
+            return Some(out.into());
         }
     }
 
-    fn write(&mut self, out: &mut BytesMut, item: Item) -> Result<(), Status> {
+    fn write(&mut self, out: &mut Vec<u8>, item: Item) -> Result<(), Status> {
         let (change, entry) = match item {
             Item::Change(change, entry) => (change, entry),
+            Item::Batch(bytes) => {
+                out.extend_from_slice(&bytes);
+                return Ok(());
+            }
             Item::InitialEnd(revision) => {
                 self.bookmark(out, revision, true);
                 return Ok(());
             }
         };
-        let kind = match change {
-            Change::Added => "ADDED",
-            Change::Modified => "MODIFIED",
-            Change::Deleted => "DELETED",
-        };
         let object = self.render.event_object(&entry, self.heading)?;
         self.heading = false;
-        self.frame(out, kind, &object);
+        frame(self.render.output.format, name_of(change), &object, out);
         Ok(())
     }
 
-    fn bookmark(&mut self, out: &mut BytesMut, revision: i64, initial_end: bool) {
+    fn bookmark(&mut self, out: &mut Vec<u8>, revision: i64, initial_end: bool) {
         let endpoint = &self.render.endpoint;
         let mut object = json!({
             "kind": endpoint.kind, "apiVersion": endpoint.api_version(),
@@ -213,12 +224,12 @@ impl Events {
         }
         if let Ok(object) = self.render.event_tree(object, self.heading) {
             self.heading = false;
-            self.frame(out, "BOOKMARK", &object);
+            frame(self.render.output.format, "BOOKMARK", &object, out);
         }
     }
 
     /// Ends the stream with an error event.
-    fn end(&mut self, out: &mut BytesMut, status: &Status) {
+    fn end(&mut self, out: &mut Vec<u8>, status: &Status) {
         self.ended = true;
         let value = serde_json::to_value(status).unwrap_or(Value::Null);
         let object = match self.render.output.format {
@@ -227,22 +238,48 @@ impl Events {
                 .unwrap_or_default(),
             _ => value.to_string().into_bytes(),
         };
-        self.frame(out, "ERROR", &object);
+        frame(self.render.output.format, "ERROR", &object, out);
     }
+}
 
-    fn frame(&self, out: &mut BytesMut, kind: &str, object: &[u8]) {
-        if self.render.output.format == Format::Protobuf {
-            let event = protobuf::watch_event(kind, object);
-            out.reserve(event.len() + 4);
-            out.put_u32(event.len() as u32);
-            out.extend_from_slice(&event);
-            return;
-        }
-        out.reserve(object.len() + kind.len() + 32);
-        out.extend_from_slice(b"{\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",\"object\":");
-        out.extend_from_slice(object);
-        out.extend_from_slice(b"}\n");
+/// How the changes of a watch can go out to others as well: whole objects look the same to all.
+fn sharing(render: &Render) -> Option<Sharing> {
+    if render.output.transform != Transform::None {
+        return None;
     }
+    let (render, format) = (render.clone(), render.output.format);
+    let media = if format == Format::Protobuf { Media::Protobuf } else { Media::Json };
+    Some(Sharing {
+        version: render.version,
+        media,
+        encode: Box::new(move |change, entry, out| {
+            frame(format, name_of(change), &render.event_object(entry, false)?, out);
+            Ok(())
+        }),
+    })
+}
+
+fn name_of(change: Change) -> &'static str {
+    match change {
+        Change::Added => "ADDED",
+        Change::Modified => "MODIFIED",
+        Change::Deleted => "DELETED",
+    }
+}
+
+/// Appends an event.
+fn frame(format: Format, kind: &str, object: &[u8], out: &mut Vec<u8>) {
+    if format == Format::Protobuf {
+        let event = protobuf::watch_event(kind, object);
+        out.reserve(event.len() + 4);
+        out.extend_from_slice(&(event.len() as u32).to_be_bytes());
+        out.extend_from_slice(&event);
+        return;
+    }
+    out.reserve(object.len() + kind.len() + 32);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
 }
