@@ -344,7 +344,10 @@ impl Row {
         }
         let entry = foreseen.remove(key)?.arrived(kv);
         drop(foreseen);
-        debug_assert!(entry.is_indexed_as(&self.entry(key, kv.clone()).0), "{key} reads otherwise than it was written");
+        debug_assert!(
+            entry.is_indexed_as(&self.entry(key, kv.clone()).0),
+            "{key} reads otherwise than it was written"
+        );
         Some(Arc::new(entry))
     }
 
@@ -407,10 +410,11 @@ impl Row {
             return;
         }
         let observers = self.observers.lock();
-        let made = change.ok().map(|kv| match self.take_foreseen(key, &kv).filter(|_| observers.is_empty()) {
-            Some(entry) => (entry, Value::Null),
-            None => self.entry(key, kv),
-        });
+        let made =
+            change.ok().map(|kv| match self.take_foreseen(key, &kv).filter(|_| observers.is_empty()) {
+                Some(entry) => (entry, Value::Null),
+                None => self.entry(key, kv),
+            });
         let previous = {
             let mut state = self.state.write();
             let (event, previous) = match &made {
@@ -484,7 +488,9 @@ mod tests {
         let count = |events: &[Arc<Event>]| Ok((events.len(), Bytes::from(events.len().to_string())));
         let again = |_: &[Arc<Event>]| Err(Status::internal("made again"));
         let at = row.position(1).expect("is in the history");
-        let of = |made: Result<Option<(i64, Bytes)>, Ended>| made.expect("no failure").map(|(to, bytes)| (to, bytes.to_vec()));
+        let of = |made: Result<Option<(i64, Bytes)>, Ended>| {
+            made.expect("no failure").map(|(to, bytes)| (to, bytes.to_vec()))
+        };
         assert_eq!(of(row.batch(at, &shape, 9, count)), Some((5, b"4".to_vec())));
         row.apply("a", Ok(config_map(6)));
         assert_eq!(of(row.batch(at, &shape, 9, again)), Some((5, b"4".to_vec())));
@@ -503,14 +509,19 @@ mod tests {
         row.load(Vec::new(), 1);
         let hub = serde_json::json!({"metadata": {"name": "a", "labels": {"b": "c"}}});
         let foresee = |stored: &Bytes| {
-            row.foresee(Entry::foreseen(&row.codec, "a", stored.clone(), &hub).expect("no webhook")).expect("no observer")
+            row.foresee(Entry::foreseen(&row.codec, "a", stored.clone(), &hub).expect("no webhook"))
+                .expect("no observer")
         };
         let labels = |revision| {
             let there = row.get("a").filter(|entry| entry.revision == revision).expect("has arrived");
-            Entry::foreseen(&row.codec, "a", there.stored.clone(), &hub).expect("no webhook").is_indexed_as(&there)
+            Entry::foreseen(&row.codec, "a", there.stored.clone(), &hub)
+                .expect("no webhook")
+                .is_indexed_as(&there)
         };
         let mut written = config_map(2);
-        written.value = Bytes::from_static(br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"b":"c"}}}"#);
+        written.value = Bytes::from_static(
+            br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","labels":{"b":"c"}}}"#,
+        );
         foresee(&written.value).sure = true;
         row.apply("a", Ok(written.clone()));
         assert!(labels(2) && row.foreseen.lock().is_empty());

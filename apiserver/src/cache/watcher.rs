@@ -170,9 +170,11 @@ impl Watcher {
                 changes.borrow_and_update();
                 if let Some((shape, sharing)) = &self.sharing {
                     let make = |events: &[Arc<Event>]| {
-                        together(events, |event, out| match select(codec, &self.selection, &self.prefix, event) {
-                            Some(Item::Change(change, entry)) => (sharing.encode)(change, &entry, out),
-                            _ => Ok(()),
+                        together(events, |event, out| {
+                            match select(codec, &self.selection, &self.prefix, event) {
+                                Some(Item::Change(change, entry)) => (sharing.encode)(change, &entry, out),
+                                _ => Ok(()),
+                            }
                         })
                     };
                     match row.batch(*at, shape, BATCH, make)? {

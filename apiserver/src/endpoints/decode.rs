@@ -110,7 +110,8 @@ fn object_or(
                 Some(ty) => json::decode(text, ty),
                 None => json::decode_any(text),
             };
-            let exact = expected.ty.is_some() && decoded.as_ref().is_ok_and(|decoded| decoded.strict.is_empty());
+            let exact =
+                expected.ty.is_some() && decoded.as_ref().is_ok_and(|decoded| decoded.strict.is_empty());
             match &decoded {
                 // No other spelling of these two is in the text: what was decoded says what it is.
                 Ok(decoded) if exact => {

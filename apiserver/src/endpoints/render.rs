@@ -391,11 +391,8 @@ pub fn metadata_only(value: &Value, version: &str) -> Value {
 /// Appends the same of an object's text; whether it has metadata.
 fn put_metadata_of(text: &[u8], version: &str, out: &mut Vec<u8>) -> bool {
     let Some(metadata) = json::member(text, "metadata") else { return false };
-    let head = [
-        "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/",
-        version,
-        "\",\"metadata\":",
-    ];
+    let head =
+        ["{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/", version, "\",\"metadata\":"];
     head.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
     out.extend_from_slice(metadata);
     out.push(b'}');

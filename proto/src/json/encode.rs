@@ -272,12 +272,37 @@ fn float_text(float: f64) -> String {
     format!("{float}")
 }
 
+/// Bytes that are looked at together, without a branch per byte.
+const STRETCH: usize = 32;
+
+/// Whether a byte may be the beginning of something that is escaped.
+fn is_special(byte: u8) -> bool {
+    (byte < b' ')
+        | (byte == b'"')
+        | (byte == b'\\')
+        | (byte == b'<')
+        | (byte == b'>')
+        | (byte == b'&')
+        | (byte == 0xe2)
+}
+
 fn string(text: &str, html: bool, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut plain = 0;
     let mut at = 0;
+    // Where the bytes are that nobody has looked at.
+    let mut unseen = 0;
     while at < bytes.len() {
+        if at >= unseen
+            && let Some(stretch) = bytes.get(at..at + STRETCH)
+        {
+            unseen = at + STRETCH;
+            if !stretch.iter().fold(false, |found, &byte| found | is_special(byte)) {
+                at = unseen;
+                continue;
+            }
+        }
         let byte = bytes[at];
         let (escape, width): (&[u8], usize) = match byte {
             b'"' => (b"\\\"", 1),

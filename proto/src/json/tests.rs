@@ -207,17 +207,42 @@ fn members_are_found_in_texts() {
 #[test]
 fn what_is_printed_as_a_tree_is_what_is_printed_as_text() {
     let samples = [
-        ("", "v1", "Pod", json!({"metadata": {"name": "a", "labels": {"x": ""}}, "spec": {"containers": [
-            {"name": "c", "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 1}]}, {}]}})),
+        (
+            "",
+            "v1",
+            "Pod",
+            json!({"metadata": {"name": "a", "labels": {"x": ""}}, "spec": {"containers": [
+            {"name": "c", "resources": {"limits": {"cpu": "1"}}, "ports": [{"containerPort": 1}]}, {}]}}),
+        ),
         ("", "v1", "ConfigMapList", json!({})),
-        ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", json!({"spec": {"versions": [{"name": "v1",
+        (
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            json!({"spec": {"versions": [{"name": "v1",
             "schema": {"openAPIV3Schema": {"maximum": 2.0, "minimum": 0.5, "items": {"type": "string"},
-                "additionalProperties": true, "default": {"a": [1.0, null, u64::MAX, 1e300]}}}}]}})),
+                "additionalProperties": true, "default": {"a": [1.0, null, u64::MAX, 1e300]}}}}]}}),
+        ),
     ];
     for (group, version, kind, value) in samples {
         let ty = crate::schema::lookup(group, version, kind).expect("a type");
         let mut text = Vec::new();
         encode(&value, ty, &mut text);
         assert_eq!(print(&value, ty), decode_any(&text).expect("decodes").value, "{kind}");
+    }
+}
+
+#[test]
+fn texts_print_the_same_wherever_their_special_characters_are() {
+    for special in ["\"", "\\", "\n", "\u{1}", "<", "\u{2028}", "é", "€"] {
+        for before in 0..70 {
+            let text = "a".repeat(before) + special + &"b".repeat(70 - before) + special;
+            let mut out = Vec::new();
+            encode_any(&Value::from(text.as_str()), &mut out);
+            let plain = serde_json::to_string(&text).expect("a text");
+            let go = plain.replace('<', "\\u003c").replace('\u{2028}', "\\u2028");
+            assert_eq!(String::from_utf8_lossy(&out), go);
+            assert_eq!(decode_any(&out).expect("decodes").value, text);
+        }
     }
 }

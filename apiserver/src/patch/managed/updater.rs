@@ -98,7 +98,8 @@ fn moved(
             continue;
         }
         let version = entry.api_version.clone();
-        let Some(comparison) = comparisons.entry(version).or_insert_with_key(|version| compare(version)) else {
+        let Some(comparison) = comparisons.entry(version).or_insert_with_key(|version| compare(version))
+        else {
             continue;
         };
         let taken = entry.set.intersection(&comparison.changed());

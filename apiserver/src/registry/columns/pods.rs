@@ -113,7 +113,11 @@ fn last_end(status: &View) -> Option<Timestamp> {
 
 /// Goes through init containers up to the one that is not done, and returns the restarts of sidecars among them and
 /// whether there is one.
-fn init_containers(object: &Object, sidecars: &[&str], summary: &mut Summary) -> ((i64, Option<Timestamp>), bool) {
+fn init_containers(
+    object: &Object,
+    sidecars: &[&str],
+    summary: &mut Summary,
+) -> ((i64, Option<Timestamp>), bool) {
     let mut of_sidecars = (0, None);
     let all = object.view_at(&["spec", "initContainers"]).len();
     for (index, status) in object.view_at(&["status", "initContainerStatuses"]).items().iter().enumerate() {
