@@ -61,6 +61,9 @@ mod tests {
             let schema = proto::schema::lookup(&endpoint.group, &endpoint.version, &endpoint.kind);
             // What is only stored may be coded as it is.
             assert!(schema.is_some() || endpoint.verbs == Verbs::NONE, "no schema for {name}");
+            if let (Some(schema), Some(own)) = (schema, endpoint.schema.as_deref()) {
+                assert!(std::ptr::eq(schema, own), "{name} has the schema of another version");
+            }
             if let Backing::Stored(group, resource) = &endpoint.backing {
                 let storage = registry.storage(group, resource).unwrap_or_else(|| panic!("{name}"));
                 assert_eq!(storage.namespaced, endpoint.namespaced, "{name}");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proto::schema::Ref;
 use proto::view;
 use serde_json::Value;
 
@@ -191,7 +192,10 @@ impl Kind {
     /// Serves another version of another shape.
     pub(crate) fn also_with(mut self, version: &'static str, conversion: Conversion) -> Self {
         if let Some(first) = self.endpoints.first() {
-            let copy = Endpoint { version: version.into(), conversion, ..first.clone() };
+            // What is only stored may be coded as the first version is.
+            let own = proto::schema::lookup(&first.group, version, &first.kind).map(Ref::Static);
+            let schema = own.or_else(|| first.schema.clone());
+            let copy = Endpoint { version: version.into(), conversion, schema, ..first.clone() };
             self.endpoints.push(copy);
         }
         self
