@@ -87,7 +87,7 @@ fn path(group: &str, resource: &str) -> String {
 }
 
 fn map(name: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "labels": {} }, "data": { "n": "1" } })
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "labels": { "own": "x" } }, "data": { "n": "1" } })
 }
 
 /// Policies that change objects, in a namespace of their own.
@@ -248,7 +248,7 @@ async fn webhooks_and_policies_see_each_other(server: &Server) {
     let maps = path("api/v1", "configmaps");
     let seen = |made: &Value| made["metadata"]["labels"]["hook"] == "saw-1";
     let made = created(server, &maps, &map("x"), seen).await;
-    assert_eq!(made["metadata"]["labels"], json!({ "count": "1", "hook": "saw-1" }));
+    assert_eq!(made["metadata"]["labels"], json!({ "count": "1", "hook": "saw-1", "own": "x" }));
     // A validating policy sees what came of it all.
     let rule = json!({ "validations": [{ "expression": "object.metadata.labels['hook'] != 'saw-1'", "message": "seen" }] });
     bind(server, "Validating", "judged", ("", "v1", "configmaps"), rule).await;

@@ -9,6 +9,7 @@ use serde_json::{Map as JsonMap, Value as Json};
 
 use crate::env::Types;
 use crate::eval::Error;
+use crate::syntax::with_stack;
 use crate::types::Type;
 use crate::value::{Object, Value};
 
@@ -79,6 +80,10 @@ struct Faults {
 
 impl Faults {
     fn find(&mut self, value: &Value<'_>, place: &str) -> Result<(), Error> {
+        with_stack(|| self.look(value, place))
+    }
+
+    fn look(&mut self, value: &Value<'_>, place: &str) -> Result<(), Error> {
         match value {
             Value::Object(object) => {
                 if *object.name != *place {

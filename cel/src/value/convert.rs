@@ -7,6 +7,7 @@ use super::time::{Timestamp, parse_duration, seconds_text};
 use super::{Map, Value};
 use crate::eval::Error;
 use crate::kube::types::REQUEST_SIZE;
+use crate::syntax::with_stack;
 use crate::types::Type;
 
 fn failed(from: &Value<'_>, to: &str) -> Error {
@@ -136,6 +137,10 @@ impl Copy {
     }
 
     fn of(&mut self, value: &Value<'_>) -> Result<Json, Error> {
+        with_stack(|| self.copied(value))
+    }
+
+    fn copied(&mut self, value: &Value<'_>) -> Result<Json, Error> {
         self.take(1)?;
         Ok(match value {
             Value::Null => Json::Null,

@@ -258,15 +258,13 @@ fn refused(review: &Review, refusal: Refusal) -> Status {
     status
 }
 
-const ALL: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
-
 impl Plugin for ValidatingPolicies {
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
-    fn handles(&self, operation: Operation) -> bool {
-        ALL.contains(&operation)
+    fn handles(&self, _: Operation) -> bool {
+        true
     }
 
     fn validate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {

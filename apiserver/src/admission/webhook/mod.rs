@@ -195,15 +195,13 @@ impl MutatingWebhooks {
     }
 }
 
-const ALL: [Operation; 4] = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
-
 impl Plugin for MutatingWebhooks {
     fn name(&self) -> &'static str {
         Self::NAME
     }
 
-    fn handles(&self, operation: Operation) -> bool {
-        ALL.contains(&operation)
+    fn handles(&self, _: Operation) -> bool {
+        true
     }
 
     fn mutate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
@@ -259,8 +257,8 @@ impl Plugin for ValidatingWebhooks {
         Self::NAME
     }
 
-    fn handles(&self, operation: Operation) -> bool {
-        ALL.contains(&operation)
+    fn handles(&self, _: Operation) -> bool {
+        true
     }
 
     fn validate<'a>(&'a self, review: &'a mut Review) -> Outcome<'a> {
