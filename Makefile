@@ -40,8 +40,8 @@ e2e: ## The end-to-end tests alone: clusters out of namespaces (root)
 fuzz: ## Search for input that breaks a parser: FUZZ_TIME seconds for each target (FUZZ_TARGET: for one)
 	hack/fuzz.sh $(FUZZ_TIME) $(FUZZ_TARGET)
 
-bench: tools ## Measure against the budgets
-	KEELSON_TOOLS=$(TOOLS) hack/bench.sh
+bench: tools ## Measure against the budgets (root; BENCH= for options: --only, --markdown, --help)
+	KEELSON_TOOLS=$(TOOLS) hack/bench.sh $(BENCH)
 
 lint: ## fmt, clippy with warnings denied, deny.toml
 	cargo fmt --all --check

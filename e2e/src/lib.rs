@@ -36,6 +36,15 @@ impl Node {
         command
     }
 
+    /// The process that keeps its namespaces: `/proc/PID` leads to them.
+    pub fn pid(&self) -> Result<u32> {
+        let script =
+            Command::new(root().join("hack/node.sh")).args(["dir", &self.cluster, &self.name]).output()?;
+        let file = Path::new(text(script)?.trim()).join("pid");
+        let pid = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(pid.trim().parse()?)
+    }
+
     /// Runs a shell script on this node and returns what it prints.
     pub fn sh(&self, script: &str) -> Result<String> {
         let output = self.command("bash").args(["-euo", "pipefail", "-c", script]).output()?;

@@ -1,6 +1,7 @@
 //! `make bench`: measures the daemons against etcd's own rate, and against upstream's where they are at hand, in one run on
 //! one machine. It prints a table beside the budgets; it never asserts, because machines are noisy.
 
+mod apart;
 mod etcd;
 mod load;
 mod measure;
@@ -11,7 +12,7 @@ mod server;
 mod table;
 mod wire;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use etcd::Etcd;
 use process::Scratch;
@@ -19,9 +20,11 @@ use server::{Server, Setup};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use table::Table;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 #[derive(Parser)]
-#[command(about = "Measures the daemons beside etcd's own rate")]
+#[command(about = "Measures the daemons beside etcd's own rate and their budgets", after_help = measure::help())]
 struct Options {
     /// The folder of the daemons to measure.
     #[arg(long)]
@@ -38,6 +41,9 @@ struct Options {
     /// Only these families of measures.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Print the table as Markdown.
+    #[arg(long)]
+    markdown: bool,
 }
 
 /// What the measures work with.
@@ -47,6 +53,8 @@ pub(crate) struct Bench {
     scratch: Scratch,
     /// How long a load lasts.
     pub(crate) period: Duration,
+    /// Becomes true when the run is to end early.
+    stop: watch::Receiver<bool>,
 }
 
 impl Bench {
@@ -58,7 +66,22 @@ impl Bench {
     /// The same with a scratch folder of its own, for a second etcd beside the first.
     pub(crate) fn beside(&self, name: &str) -> Result<Bench> {
         let scratch = Scratch::below(self.scratch.folder(name)?);
-        Ok(Bench { bin: self.bin.clone(), etcd: self.etcd.clone(), scratch, period: self.period })
+        let (bin, etcd, stop) = (self.bin.clone(), self.etcd.clone(), self.stop.clone());
+        Ok(Bench { bin, etcd, scratch, period: self.period, stop })
+    }
+
+    /// A folder that goes with the family.
+    pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf> {
+        self.scratch.folder(name)
+    }
+
+    /// Does the work unless the run is stopped; then what was started for it goes too.
+    pub(crate) async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            result = work => result,
+            Ok(_) = stop.wait_for(|stop| *stop) => bail!("stopped"),
+        }
     }
 
     /// A fresh etcd.
@@ -90,26 +113,56 @@ impl Bench {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    println!("{}\n", process::machine());
+    let known = |name: &&String| measure::FAMILIES.iter().any(|family| family.name == *name);
+    if let Some(unknown) = options.only.iter().find(|name| !known(name)) {
+        bail!("--only: no family {unknown:?}; --help lists them");
+    }
+    let (stopped, stop) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        stopped.send_replace(true);
+        // Kept, so that waiting for the next change doesn't fail.
+        std::future::pending::<()>().await;
+    });
+    let machine = process::machine();
+    eprintln!("{machine}");
     let mut table = Table::default();
     let daemons: Vec<&Path> =
         std::iter::once(&options.bin).chain(&options.against).map(PathBuf::as_path).collect();
-    for (name, family) in measure::FAMILIES {
-        if !options.only.is_empty() && !options.only.iter().any(|wanted| wanted == name) {
+    let mut failed = Vec::new();
+    for family in measure::FAMILIES {
+        let named = options.only.iter().any(|wanted| wanted == family.name);
+        if *stop.borrow() || !named && (family.asked_for || !options.only.is_empty()) {
             continue;
         }
-        for (column, bin) in daemons.iter().enumerate() {
-            eprintln!("{name}: {}", bin.display());
+        for (column, bin) in daemons.iter().enumerate().filter(|(n, _)| *n == 0 || family.comparable) {
+            eprintln!("{}: {}", family.name, bin.display());
             table.column(column);
             let bench = Bench {
                 bin: bin.to_path_buf(),
                 etcd: options.etcd.clone(),
                 scratch: Scratch::new()?,
                 period: Duration::from_secs(options.seconds),
+                stop: stop.clone(),
             };
-            family(&bench, &mut table).await.with_context(|| format!("{name} of {}", bin.display()))?;
+            // One that fails doesn't keep the others from being measured.
+            if let Err(error) = bench.unless_stopped((family.measure)(&bench, &mut table)).await {
+                eprintln!("{} of {}: {error:#}", family.name, bin.display());
+                failed.push(family.name);
+            }
+            if *stop.borrow() {
+                break;
+            }
         }
     }
-    table.print();
+    println!("{machine}\n");
+    if options.markdown {
+        table.print_markdown();
+    } else {
+        table.print();
+    }
+    ensure!(failed.is_empty(), "not all was measured: {} failed", failed.join(", "));
     Ok(())
 }

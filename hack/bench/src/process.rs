@@ -1,8 +1,11 @@
 //! Child processes and what they cost, scratch folders, and what the machine is.
 
 use anyhow::{Context, Result};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +15,7 @@ pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("keelson-bench-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("keelson-bench-{:08x}", rand::random::<u32>()));
         std::fs::create_dir_all(&path)?;
         Ok(Scratch(path))
     }
@@ -36,10 +39,53 @@ impl Drop for Scratch {
     }
 }
 
+/// What a process costs, by its id.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage(pub(crate) u32);
+
+impl Usage {
+    /// Resident memory, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most memory that was resident since the last [`reset_peak`](Self::reset_peak).
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// Forgets the peak.
+    pub(crate) fn reset_peak(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.0), "5");
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kilobytes.unwrap_or_default() * 1024
+    }
+
+    /// Time it has had a processor, with that of its threads that have ended.
+    pub(crate) fn cpu(&self) -> Duration {
+        let clock = clock_getcpuclockid(Pid::from_raw(self.0 as i32));
+        clock.and_then(ClockId::now).map_or(Duration::ZERO, Duration::from)
+    }
+}
+
 /// A child process that dies with its owner.
 pub(crate) struct Process {
     child: Child,
+    usage: Usage,
     log: PathBuf,
+}
+
+impl Deref for Process {
+    type Target = Usage;
+
+    fn deref(&self) -> &Usage {
+        &self.usage
+    }
 }
 
 impl Process {
@@ -53,38 +99,8 @@ impl Process {
             .stderr(file)
             .spawn()
             .with_context(|| program.display().to_string())?;
-        Ok(Process { child, log: log.to_path_buf() })
-    }
-
-    /// Resident memory, in bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        self.status("VmRSS:")
-    }
-
-    /// The most memory that was resident since the last [`reset_peak`](Self::reset_peak).
-    pub(crate) fn peak_memory(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    /// Forgets the peak.
-    pub(crate) fn reset_peak(&self) {
-        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
-    }
-
-    fn status(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(field));
-        let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kilobytes.unwrap_or_default() * 1024
-    }
-
-    /// Time it has had a processor; the kernel counts hundredths of a second.
-    pub(crate) fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        // The name may contain anything; what follows its parenthesis starts with field 3.
-        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 10)
+        let usage = Usage(child.id());
+        Ok(Process { child, usage, log: log.to_path_buf() })
     }
 
     /// Whether it still runs.

@@ -34,7 +34,7 @@ impl Setup {
         std::fs::write(folder.join("sa.key"), key.serialize_pem())?;
         std::fs::write(folder.join("sa.pub"), key.public_key_pem())?;
         let tokens = format!("{ADMIN},{ADMIN},{ADMIN},system:masters\n{USER},{USER},{USER}\n")
-            + &["kube-scheduler", "kube-controller-manager"]
+            + &["kube-scheduler", "kube-controller-manager", "kube-proxy"]
                 .map(|name| format!("{name},system:{name},{name}\n"))
                 .concat();
         std::fs::write(folder.join("tokens.csv"), tokens)?;
@@ -116,8 +116,8 @@ impl Server {
         Wire::open(self.port, USER).await
     }
 
-    /// Starts a daemon that is a client of this server, under its own identity.
-    pub(crate) fn client_daemon(&self, program: &Path, name: &'static str, more: &[&str]) -> Result<Process> {
+    /// Writes a kubeconfig with a daemon's own identity.
+    pub(crate) fn kubeconfig(&self, name: &str) -> Result<PathBuf> {
         let file = self.folder.join(format!("{name}.conf"));
         let text = format!(
             "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"https://127.0.0.1:{}\", insecure-skip-tls-verify: true}}}}]\n\
@@ -125,6 +125,12 @@ impl Server {
             self.port
         );
         std::fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    /// Starts a daemon that is a client of this server, under its own identity.
+    pub(crate) fn client_daemon(&self, program: &Path, name: &'static str, more: &[&str]) -> Result<Process> {
+        let file = self.kubeconfig(name)?;
         let file = file.display();
         let mut arguments = vec![
             format!("--kubeconfig={file}"),
