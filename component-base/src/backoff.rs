@@ -28,7 +28,7 @@ impl Backoff {
     }
 
     /// The next delay.
-    pub fn next(&mut self) -> Duration {
+    pub fn delay(&mut self) -> Duration {
         let now = Instant::now();
         if self.last.is_some_and(|last| now - last > self.reset) {
             self.next = self.base;
@@ -63,10 +63,10 @@ mod tests {
     async fn delays_double_up_to_the_most_and_start_over() {
         let mut backoff =
             Backoff::new(Duration::from_secs(1), Duration::from_secs(4), 0.0, Duration::from_secs(60));
-        let delays: Vec<u64> = (0..4).map(|_| backoff.next().as_secs()).collect();
+        let delays: Vec<u64> = (0..4).map(|_| backoff.delay().as_secs()).collect();
         assert_eq!(delays, [1, 2, 4, 4]);
         tokio::time::advance(Duration::from_secs(61)).await;
-        assert_eq!(backoff.next().as_secs(), 1);
+        assert_eq!(backoff.delay().as_secs(), 1);
         let long = jittered(Duration::from_secs(1), 1.0);
         assert!((1.0..=2.0).contains(&long.as_secs_f64()));
     }

@@ -23,12 +23,12 @@ const SPARE_SANDBOXES: usize = 0;
 
 /// Chooses the dead containers of one pod to remove. `finished` pods keep none, those that still run the
 /// newest of each, and no dead container is older than needed.
-pub fn dead_containers<'a>(
-    containers: &'a [ObservedContainer],
+pub fn dead_containers(
+    containers: &[ObservedContainer],
     policy: DeadContainers,
     finished: bool,
     now: i64,
-) -> Vec<&'a ObservedContainer> {
+) -> Vec<&ObservedContainer> {
     let mut kept: BTreeMap<&str, i64> = BTreeMap::new();
     let mut remove = Vec::new();
     // The newest come first.

@@ -226,7 +226,7 @@ impl Table {
         let affinities = self.plans.values().filter_map(|p| p.affinity).collect();
         self.write_chains(batch, chains, affinities);
         let mut all: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
-        for ((set, element), _) in &self.shared {
+        for (set, element) in self.shared.keys() {
             all.entry(*set).or_default().push(element.clone());
         }
         for (set, element) in self.plans.values().flat_map(|p| elements_of(p, self.family)) {

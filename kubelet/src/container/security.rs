@@ -130,7 +130,6 @@ pub fn container(
         readonly_paths: paths(READ_ONLY),
         seccomp: Some(seccomp_profile(seccomp, settings)?),
         apparmor,
-        ..Default::default()
     })
 }
 

@@ -50,15 +50,11 @@ fn default_field(object: &mut Value, field: &Field) {
 fn default_shape(value: &mut Value, shape: &Shape) {
     match (shape, value) {
         (Shape::Struct(ty), value @ Value::Object(_)) => default(value, ty),
-        (Shape::List(list), Value::Array(items)) => {
-            if nests(&list.items) {
-                items.iter_mut().for_each(|item| default_shape(item, &list.items));
-            }
+        (Shape::List(list), Value::Array(items)) if nests(&list.items) => {
+            items.iter_mut().for_each(|item| default_shape(item, &list.items));
         }
-        (Shape::Map(map), Value::Object(entries)) => {
-            if nests(&map.values) {
-                entries.values_mut().for_each(|value| default_shape(value, &map.values));
-            }
+        (Shape::Map(map), Value::Object(entries)) if nests(&map.values) => {
+            entries.values_mut().for_each(|value| default_shape(value, &map.values));
         }
         _ => {}
     }
