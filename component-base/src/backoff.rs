@@ -46,7 +46,7 @@ impl Backoff {
 
     /// Waits for the next delay.
     pub async fn wait(&mut self) {
-        tokio::time::sleep(self.next()).await;
+        tokio::time::sleep(self.delay()).await;
     }
 }
 
