@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use apiserver::auth::UserInfo;
-use apiserver::registry::{Ctx, Endpoint, Hooks, Registry};
+use apiserver::registry::{Ages, Ctx, Endpoint, Hooks, Registry};
 use apiserver::storage::codec::{self, Codec, Media};
 use jiff::Timestamp;
 use proto::json;
@@ -105,7 +105,7 @@ pub(super) const KINDS: Target = Target {
         if let Some(decorate) = hooks.decorate {
             decorate(&mut old);
         }
-        let stored = row.codec.encode_stored(&old).expect("what was decoded can be stored");
+        let stored = row.codec.encode_stored(&mut old).expect("what was decoded can be stored");
         let mut back = row.codec.decode_stored(&stored, 5).expect("what was stored can be read");
         for version in 0..row.codec.versions.len() {
             if let Ok(shown) = row.codec.from_hub(version, back.clone())
@@ -113,7 +113,7 @@ pub(super) const KINDS: Target = Target {
             {
                 let shape = &row.codec.versions[version];
                 assert_eq!(
-                    cells(shape, &shown, Timestamp::UNIX_EPOCH).len(),
+                    cells(shape, &shown, &Ages::at(Timestamp::UNIX_EPOCH)).len(),
                     shape.columns.len(),
                     "{}",
                     shape.kind
