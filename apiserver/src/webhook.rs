@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use component_base::tls::{self, Verifier};
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -16,8 +17,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use proto::view::{at, text_at};
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -26,13 +28,6 @@ use crate::registry::Local;
 
 /// Answers larger than this are refused.
 const MAX_ANSWER: usize = 3 * 1024 * 1024;
-/// Where distributions keep the authorities they trust.
-const SYSTEM_BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 type Body = Full<Bytes>;
 
@@ -284,18 +279,16 @@ async fn connect(webhook: &Remote, destination: &Destination) -> Result<Connecti
 }
 
 fn tls_config(ca_bundle: &[u8]) -> Result<ClientConfig, String> {
-    let system = || SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
-    let bundle = if ca_bundle.is_empty() { system() } else { ca_bundle.to_vec() };
-    let blocks =
-        pem::parse_many(bundle).map_err(|error| format!("unable to load root certificates: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    let certificates = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE");
-    roots.add_parsable_certificates(certificates.map(|block| CertificateDer::from(block.into_contents())));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let roots = match ca_bundle {
+        [] => tls::system(),
+        bundle => CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok).collect(),
+    };
+    let unusable = |why: String| format!("unable to load root certificates: {why}");
+    if roots.is_empty() && !ca_bundle.is_empty() {
+        return Err(unusable("unable to parse bytes as PEM block".to_owned()));
+    }
+    let verifier = Verifier::vouched_for(roots).map_err(|error| unusable(error.to_string()))?;
+    let mut config = tls::client(verifier).map_err(|error| error.to_string())?.with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

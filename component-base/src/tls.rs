@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{
@@ -12,6 +13,14 @@ use rustls::{
     SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Where distributions keep the authorities they trust.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// Decides whether a server is the one that is wanted.
 #[derive(Debug)]
@@ -38,25 +47,35 @@ impl Verifier {
     }
 
     /// Accepts whom these certificates vouch for and, as Go does, who presents one of them itself, be it an authority's or not:
-    /// certificates that vouch for themselves are common for webhooks.
+    /// certificates that vouch for themselves are common for webhooks. What can't be read among certificates that can is passed over.
     ///
     /// # Errors
-    /// A certificate that can't be read.
+    /// Certificates of which none can be read.
     pub fn vouched_for(certificates: Vec<CertificateDer<'static>>) -> Result<Arc<Self>, Error> {
         let provider = provider();
         let mut store = RootCertStore::empty();
+        let mut unreadable = None;
         for certificate in &certificates {
-            store.add(certificate.clone())?;
+            if let Err(error) = store.add(certificate.clone()) {
+                unreadable.get_or_insert(error);
+            }
         }
-        let chains = match store.is_empty() {
-            true => None,
-            false => {
+        let chains = match (store.is_empty(), unreadable) {
+            (true, Some(error)) => return Err(error),
+            (true, None) => None,
+            (false, _) => {
                 let builder = WebPkiServerVerifier::builder_with_provider(store.into(), provider.clone());
                 Some(builder.build().map_err(|error| Error::General(error.to_string()))?)
             }
         };
         Ok(Arc::new(Verifier { provider, roots: Some(Roots { certificates, chains }) }))
     }
+}
+
+/// The certificates of the authorities that this system trusts; none if there is no list of them.
+pub fn system() -> Vec<CertificateDer<'static>> {
+    let list = SYSTEM_BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+    CertificateDer::pem_slice_iter(&list).filter_map(Result::ok).collect()
 }
 
 /// The beginning of a client's configuration that trusts as the verifier says.
@@ -163,6 +182,10 @@ mod tests {
         assert_eq!(verdict(&verifier, ours.der(), "a.example"), Ok(()));
         assert!(verdict(&verifier, ours.der(), "b.example").is_err());
         assert!(verdict(&verifier, others.der(), "a.example").is_err());
+        let unreadable = CertificateDer::from(vec![0x30, 0]);
+        let some = Verifier::vouched_for(vec![unreadable.clone(), ours.der().clone()]).expect("a verifier");
+        assert_eq!(verdict(&some, leaf.der(), "leaf.example"), Ok(()));
+        assert!(Verifier::vouched_for(vec![unreadable]).is_err());
         let nobody = Verifier::vouched_for(Vec::new()).expect("a verifier");
         assert_eq!(verdict(&nobody, leaf.der(), "leaf.example"), Err(CertificateError::UnknownIssuer.into()));
         assert_eq!(verdict(&Verifier::anyone(), others.der(), "whoever.example"), Ok(()));

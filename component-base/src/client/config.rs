@@ -86,7 +86,7 @@ impl std::fmt::Debug for Auth {
 pub struct Config {
     /// Scheme, host, port and perhaps a path prefix, without a slash at the end.
     pub server: String,
-    /// The server's authorities; without them the host's own are not trusted either.
+    /// The server's authorities; without them the host's own are trusted.
     pub ca: Option<Source>,
     /// The name to expect in the server's certificate in place of its host.
     pub tls_server_name: Option<String>,

@@ -95,7 +95,7 @@ fn tls_config(config: &Config) -> Result<Arc<ClientConfig>, ConfigError> {
             let bundle = bundle.map_err(|e| invalid("certificate-authority", e.to_string()))?;
             Verifier::vouched_for(bundle).map_err(|e| invalid("certificate-authority", e.to_string()))?
         }
-        None => Verifier::vouched_for(Vec::new()).map_err(|e| invalid("tls", e.to_string()))?,
+        None => Verifier::vouched_for(crate::tls::system()).map_err(|e| invalid("tls", e.to_string()))?,
     };
     let builder = crate::tls::client(verifier).map_err(|e| invalid("tls", e.to_string()))?;
     let mut tls = match &config.identity {
