@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
 use super::answer;
-use super::negotiate::{Format, MEDIA_TYPES, Output};
+use super::negotiate::{Format, MEDIA_TYPES, Offer, Output};
 use crate::custom::Version;
 use crate::registry::{Backing, Endpoint, Registry, Subresource, Verbs};
 use crate::server::filters::Passed;
@@ -47,6 +47,9 @@ const GROUP_ORDER: [&str; 22] = [
     "internal.apiserver.k8s.io",
     "storagemigration.k8s.io",
 ];
+
+/// How the documents can be had.
+const OFFER: Offer = Offer { custom: false, streams: false, tables: false, metadata: false };
 
 /// Answers discovery requests.
 pub struct Discovery {
@@ -141,7 +144,7 @@ impl Discovery {
             return Ok(Some(self.aggregated(registry, path, headers)));
         }
         let Some(value) = self.document(registry, path)? else { return Ok(None) };
-        let output = Output::negotiate(headers, &passed.query, false, false)?;
+        let output = Output::negotiate(headers, &passed.query, OFFER)?;
         let mut response = match (output.format, value.get("kind").and_then(Value::as_str)) {
             (Format::Protobuf, Some(kind)) => answer::meta_object(StatusCode::OK, output, kind, &value),
             _ => answer::object(StatusCode::OK, output, &value, None),

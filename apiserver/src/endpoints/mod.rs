@@ -11,6 +11,7 @@ pub mod proxy;
 mod read;
 pub mod render;
 pub mod scale;
+pub mod shape;
 mod subresource;
 pub mod table;
 mod tracking;
@@ -33,15 +34,16 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::discovery::Discovery;
-use self::negotiate::{Output, Transform};
-use self::render::{Include, Render};
+use self::negotiate::{Offer, Output, Transform};
+use self::render::Render;
+use self::shape::{Include, Shape};
 use crate::admission::{Operation, Reinvocation, Review};
 use crate::auth::Authorizer;
 use crate::auth::service_account::discovery::{self as documents, Documents};
 use crate::engine::{Engine, Store};
 use crate::fairness::Fairness;
 use crate::openapi::OpenApi;
-use crate::registry::{Backing, Connect, Ctx, Handler, Local, Served, Verbs};
+use crate::registry::{Backing, Connect, Ctx, Endpoint, Handler, Local, Served, Verbs};
 use crate::server::Response;
 use crate::server::filters::Passed;
 use crate::server::request_info::RequestInfo;
@@ -213,8 +215,13 @@ impl App {
             }
         }
         let form = Output::of_failure(passed.request.headers());
+        let tables = match endpoint.subresource(&info.subresource) {
+            Some(subresource) => subresource.tables,
+            None => !matches!(endpoint.backing, Backing::Create(_)),
+        };
         let streams = matches!(info.verb.as_str(), "list" | "watch");
-        let output = Output::negotiate(passed.request.headers(), &passed.query, endpoint.custom, streams);
+        let offer = Offer { custom: endpoint.custom, streams, tables, metadata: true };
+        let output = Output::negotiate(passed.request.headers(), &passed.query, offer);
         let output = output.or_else(|status| match info.subresource.as_str() {
             // What these answer with is not an object.
             "log" | "exec" | "attach" | "portforward" | "proxy" => Ok(Output::JSON),
@@ -360,19 +367,17 @@ impl Target {
     }
 
     fn render(&self, store: &Arc<Store>) -> Result<Render, Status> {
-        let endpoint = self.served.endpoint.clone();
-        let version = store.codec.version(&endpoint).ok_or_else(missing)?;
-        Ok(Render {
-            output: self.output,
-            store: store.clone(),
-            endpoint,
-            version,
-            include: match self.output.transform {
-                Transform::Table(_) => Include::parse(self.passed.query.get("includeObject"))?,
-                _ => Include::Metadata,
-            },
-            now: Timestamp::now(),
-        })
+        let version = store.codec.version(&self.served.endpoint).ok_or_else(missing)?;
+        Ok(Render { shape: self.shape(self.served.endpoint.clone())?, store: store.clone(), version })
+    }
+
+    /// The wanted shape of an endpoint's objects.
+    fn shape(&self, endpoint: Arc<Endpoint>) -> Result<Shape, Status> {
+        let include = match self.output.transform {
+            Transform::Table(_) => Include::parse(self.passed.query.get("includeObject"))?,
+            _ => Include::Metadata,
+        };
+        Ok(Shape { output: self.output, endpoint, include, now: Timestamp::now() })
     }
 
     fn ctx(&self, verb: &'static str, options: Value) -> Ctx {

@@ -52,6 +52,29 @@ pub enum Transform {
     Metadata(&'static str, bool),
 }
 
+/// What an endpoint has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// Custom resources have no protobuf.
+    pub custom: bool,
+    /// Watches.
+    pub streams: bool,
+    /// Tables.
+    pub tables: bool,
+    /// Metadata alone.
+    pub metadata: bool,
+}
+
+impl Offer {
+    fn has(self, transform: Transform) -> bool {
+        match transform {
+            Transform::None => true,
+            Transform::Table(_) => self.tables,
+            Transform::Metadata(..) => self.metadata,
+        }
+    }
+}
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Output {
@@ -78,18 +101,12 @@ impl Output {
         Output { format, ..Output::JSON }
     }
 
-    /// What the request accepts of what the endpoint has; `custom` endpoints have no protobuf. `streams`: whether the
-    /// endpoint has watches too.
-    pub fn negotiate(
-        headers: &HeaderMap,
-        query: &Query,
-        custom: bool,
-        streams: bool,
-    ) -> Result<Self, Status> {
-        if !custom {
-            route(accepted(headers), streams)?;
+    /// What the request accepts of what the endpoint has.
+    pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Self, Status> {
+        if !offer.custom {
+            route(accepted(headers), offer.streams)?;
         }
-        let supported: &[&'static str] = if custom { &CUSTOM_MEDIA_TYPES } else { &MEDIA_TYPES };
+        let supported: &[&'static str] = if offer.custom { &CUSTOM_MEDIA_TYPES } else { &MEDIA_TYPES };
         let pretty = is_pretty(headers, query);
         let accept = accepted(headers);
         if accept.is_empty() {
@@ -101,7 +118,7 @@ impl Output {
                     continue;
                 }
                 let Some(format) = Format::of(media) else { continue };
-                if let Some(transform) = clause.transform(format) {
+                if let Some(transform) = clause.transform(format).filter(|t| offer.has(*t)) {
                     return Ok(Output { format, pretty: pretty || clause.get("pretty") == "1", transform });
                 }
             }
@@ -219,10 +236,31 @@ pub fn input(headers: &HeaderMap, custom: bool) -> Result<Format, Status> {
 mod tests {
     use super::*;
 
+    const ALL: Offer = Offer { custom: false, streams: true, tables: true, metadata: true };
+
     fn accept(value: &str) -> Result<Output, Status> {
+        accept_of(value, ALL)
+    }
+
+    fn accept_of(value: &str, offer: Offer) -> Result<Output, Status> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, value.parse().expect("header"));
-        Output::negotiate(&headers, &Query::default(), false, true)
+        Output::negotiate(&headers, &Query::default(), offer)
+    }
+
+    #[test]
+    fn endpoints_without_tables_fall_back_or_refuse() {
+        let offer = Offer { tables: false, ..ALL };
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(
+            accept_of(table, offer).expect_err("refused").message,
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
+        );
+        let either = accept_of(&format!("{table},application/json"), offer).expect("ok");
+        assert_eq!(either.transform, Transform::None);
+        let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        assert_eq!(accept_of(metadata, offer).expect("ok").transform, Transform::Metadata("v1", false));
+        assert_eq!(accept_of(metadata, Offer { metadata: false, ..offer }).expect_err("refused").code, 406);
     }
 
     #[test]

@@ -2,16 +2,14 @@
 
 use futures::future::BoxFuture;
 use http::StatusCode;
-use proto::schema;
 use proto::status::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::options::ListOptions;
-use super::{Target, answer, missing};
+use super::{Target, missing};
 use crate::engine::{At, ListQuery, meta};
 use crate::registry::Ctx;
 use crate::server::Response;
-use crate::storage::codec::schema_of;
 
 impl Target {
     pub(super) async fn get(self) -> Result<Response, Status> {
@@ -50,22 +48,16 @@ impl Target {
         let endpoint = &self.served.endpoint;
         let name = self.info().name.as_str();
         let ctx = self.ctx("get", Value::Null);
+        let shape = self.shape(endpoint.clone())?;
         let mut objects = compute(&ctx, name).await?;
         match self.info().verb.as_str() {
             "get" => {
                 let found = objects.pop();
                 let object =
                     found.ok_or_else(|| Status::not_found(&endpoint.group, &endpoint.resource, name))?;
-                Ok(answer::object(StatusCode::OK, self.output, &object, schema_of(endpoint)))
+                shape.object(StatusCode::OK, object)
             }
-            "list" => {
-                let list = json!({
-                    "kind": endpoint.list_kind, "apiVersion": endpoint.api_version(),
-                    "metadata": {}, "items": objects,
-                });
-                let ty = schema::lookup(&endpoint.group, &endpoint.version, &endpoint.list_kind);
-                Ok(answer::object(StatusCode::OK, self.output, &list, ty))
-            }
+            "list" => shape.objects(objects),
             _ => Err(missing()),
         }
     }

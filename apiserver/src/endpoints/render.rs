@@ -7,20 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
-use jiff::Timestamp;
 use proto::schema::{self, Type};
-use proto::status::{Status, reason};
+use proto::status::Status;
 use proto::{json, protobuf};
 use serde_json::{Value, json};
 
-use super::negotiate::{Format, Output, Transform};
-use super::table;
-use super::{answer, decode};
+use super::negotiate::{Format, Transform};
+use super::shape::{Include, Shape, metadata_only, partial_type};
+use super::{answer, table};
 use crate::cache::entry::Entry;
 use crate::engine::{Listed, Store, undecodable};
-use crate::registry::{Ages, Endpoint, Open};
+use crate::registry::{Ages, Open};
 use crate::server::{Body, Response};
-use crate::storage::codec::{Media, schema_of};
+use crate::storage::codec::Media;
 
 /// Lists go out in pieces of about this size.
 const PIECE: usize = 128 << 10;
@@ -29,72 +28,20 @@ const GZIP_FROM: usize = 128 << 10;
 /// The field of a list's items in protobuf.
 const ITEMS: u32 = 2;
 
-/// What a Table row shows of its object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Include {
-    /// Metadata.
-    Metadata,
-    /// Nothing.
-    None,
-    /// All of it.
-    Object,
-}
-
-impl Include {
-    /// From the parameter `includeObject`.
-    pub fn parse(text: Option<&str>) -> Result<Self, Status> {
-        match text.unwrap_or_default() {
-            "" | "Metadata" => Ok(Include::Metadata),
-            "None" => Ok(Include::None),
-            "Object" => Ok(Include::Object),
-            other => Err(Status::bad_request(format!(
-                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
-                proto::field::quote(other)
-            ))),
-        }
-    }
-}
-
-/// The form a request wants.
+/// Stored objects in the form that a request wants.
 #[derive(Clone)]
 pub struct Render {
-    /// Form.
-    pub output: Output,
+    /// The form.
+    pub shape: Shape,
     /// Whose objects.
     pub store: Arc<Store>,
-    /// In which version.
-    pub endpoint: Arc<Endpoint>,
-    /// Its index in the store's codec.
+    /// The index of the endpoint's version in the store's codec.
     pub version: usize,
-    /// What Table rows show.
-    pub include: Include,
-    /// When, for ages.
-    pub now: Timestamp,
 }
 
 impl Render {
-    /// Refuses to show a list as an object's metadata, and the other way round.
-    fn fits(&self, list: bool) -> Result<(), Status> {
-        let Transform::Metadata(_, asked) = self.output.transform else { return Ok(()) };
-        if asked == list {
-            return Ok(());
-        }
-        let package = decode::internal_package(&self.endpoint.group);
-        let (wanted, is, kind) = match list {
-            true => ("PartialObjectMetadata", "a list", &self.endpoint.list_kind),
-            false => ("PartialObjectMetadataList", "not a list", &self.endpoint.kind),
-        };
-        let ty = match (self.endpoint.custom, list) {
-            (true, true) => "unstructured.UnstructuredList".to_owned(),
-            (true, false) => "unstructured.Unstructured".to_owned(),
-            (false, _) => format!("{package}.{kind}"),
-        };
-        let text = format!("you requested {wanted}, but the requested object is {is} (*{ty})");
-        Err(Status::failure(406, reason::NOT_ACCEPTABLE, text))
-    }
-
     fn media(&self) -> Media {
-        if self.output.format == Format::Protobuf { Media::Protobuf } else { Media::Json }
+        if self.shape.output.format == Format::Protobuf { Media::Protobuf } else { Media::Json }
     }
 
     /// The object's tree in the wanted version.
@@ -106,70 +53,47 @@ impl Render {
 
     /// An answer with one object.
     pub fn entry(&self, code: StatusCode, entry: &Entry) -> Result<Response, Status> {
-        self.fits(false)?;
-        if self.output.transform != Transform::None {
-            return self.tree(code, self.tree_of(entry)?);
+        self.shape.fits(false)?;
+        if self.shape.output.transform != Transform::None {
+            return self.shape.object(code, self.tree_of(entry)?);
         }
         let bytes = self.form(entry, self.media())?;
-        let body = match self.output.format {
-            Format::Json if !self.output.pretty => bytes,
+        let body = match self.shape.output.format {
+            Format::Json if !self.shape.output.pretty => bytes,
             Format::Protobuf => self.envelope(&bytes).into(),
-            format => answer::finish_json(self.output, format, trimmed(&bytes).to_vec()).into(),
+            format => answer::finish_json(self.shape.output, format, trimmed(&bytes).to_vec()).into(),
         };
-        Ok(answer::bytes(code, self.output.format.media_type(), Body::Full(body)))
-    }
-
-    /// An answer with one object, from its tree in the wanted version.
-    pub fn tree(&self, code: StatusCode, value: Value) -> Result<Response, Status> {
-        self.fits(false)?;
-        let output = self.output;
-        Ok(match output.transform {
-            Transform::None => answer::object(code, output, &value, schema_of(&self.endpoint)),
-            Transform::Metadata(version, _) => {
-                let partial = metadata_only(&value, version);
-                answer::object(code, output, &partial, partial_type())
-            }
-            Transform::Table(version) => {
-                let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-                let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));
-                table["rows"] = json!([self.row(&value, version, &Ages::at(self.now))]);
-                answer::object(code, output, &table, None)
-            }
-        })
+        Ok(answer::bytes(code, self.shape.output.format.media_type(), Body::Full(body)))
     }
 
     /// An answer with one object, from its tree in the hub version.
     pub fn hub(&self, code: StatusCode, hub: Value) -> Result<Response, Status> {
-        self.tree(code, self.store.codec.from_hub(self.version, hub).map_err(undecodable)?)
+        self.shape.object(code, self.store.codec.from_hub(self.version, hub).map_err(undecodable)?)
     }
 
     fn envelope(&self, raw: &[u8]) -> Vec<u8> {
-        protobuf::wrap(&self.endpoint.api_version(), &self.endpoint.kind, raw)
-    }
-
-    fn row(&self, object: &Value, version: &str, ages: &Ages) -> Value {
-        table::row(&self.endpoint, object, version, self.include, ages)
+        protobuf::wrap(&self.shape.endpoint.api_version(), &self.shape.endpoint.kind, raw)
     }
 
     /// Appends a Table row as JSON. The rows that are mostly asked for are kept with open ages.
     fn put_row(&self, entry: &Entry, version: &str, out: &mut Vec<u8>) -> Result<(), Status> {
-        let keeps = version == "v1" && self.include == Include::Metadata;
+        let keeps = version == "v1" && self.shape.include == Include::Metadata;
         let kept = if keeps { entry.row(self.version) } else { None };
         if let Some(kept) = kept {
-            Open::write(&kept, self.now, out);
+            Open::write(&kept, self.shape.now, out);
             return Ok(());
         }
         let object = self.tree_of(entry)?;
-        match keeps.then(|| Open::new(|ages| self.row(&object, version, ages))).flatten() {
-            Some(row) => Open::write(&entry.keep_row(self.version, row), self.now, out),
-            None => json::encode_any(&self.row(&object, version, &Ages::at(self.now)), out),
+        match keeps.then(|| Open::new(|ages| self.shape.row(&object, version, ages))).flatten() {
+            Some(row) => Open::write(&entry.keep_row(self.version, row), self.shape.now, out),
+            None => json::encode_any(&self.shape.row(&object, version, &Ages::at(self.shape.now)), out),
         }
         Ok(())
     }
 
     /// Appends one item of a list as JSON. Items of typed lists leave their type out.
     fn put_json(&self, entry: &Entry, kind: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
-        match self.output.transform {
+        match self.shape.output.transform {
             Transform::None => {
                 let bytes = self.form(entry, Media::Json)?;
                 match trimmed(&bytes) {
@@ -191,7 +115,7 @@ impl Render {
 
     /// Appends an object's metadata alone as JSON: that of a built-in kind is cut out of its text.
     fn put_partial(&self, entry: &Entry, version: &str, out: &mut Vec<u8>) -> Result<(), Status> {
-        if !self.endpoint.custom && put_metadata_of(&self.form(entry, Media::Json)?, version, out) {
+        if !self.shape.endpoint.custom && put_metadata_of(&self.form(entry, Media::Json)?, version, out) {
             return Ok(());
         }
         let partial = metadata_only(&self.tree_of(entry)?, version);
@@ -202,7 +126,7 @@ impl Render {
     /// The object, or its metadata alone, as a protobuf message. Metadata is the first field of every kind.
     fn message(&self, entry: &Entry) -> Result<Bytes, Status> {
         let bytes = self.form(entry, Media::Protobuf)?;
-        let Transform::Metadata(version, _) = self.output.transform else { return Ok(bytes) };
+        let Transform::Metadata(version, _) = self.shape.output.transform else { return Ok(bytes) };
         if let Some(metadata) = protobuf::leading(&bytes, 1) {
             return Ok(bytes.slice_ref(metadata));
         }
@@ -216,8 +140,8 @@ impl Render {
 
     /// An answer with a list.
     pub fn list(&self, listed: Listed, gzip: bool) -> Result<Response, Status> {
-        self.fits(true)?;
-        let output = self.output;
+        self.shape.fits(true)?;
+        let output = self.shape.output;
         let (head, tail) = match output.format {
             Format::Protobuf => self.protobuf_frame(&listed)?,
             Format::Json | Format::Yaml => self.json_frame(&listed),
@@ -255,9 +179,9 @@ impl Render {
                 "{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":{metadata},\"items\":["
             )
         };
-        match self.output.transform {
+        match self.shape.output.transform {
             Transform::Table(version) => {
-                let head = table::head(&self.endpoint, version, &metadata);
+                let head = table::head(&self.shape.endpoint, version, &metadata);
                 let columns = &head["columnDefinitions"];
                 let head = format!(
                     "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
@@ -268,17 +192,18 @@ impl Render {
                 let head = text("PartialObjectMetadataList", &format!("meta.k8s.io/{version}"));
                 (head.into_bytes(), b"]}\n".to_vec())
             }
-            Transform::None if self.endpoint.custom => {
+            Transform::None if self.shape.endpoint.custom => {
                 // Lists of custom resources print like maps: sorted by key.
                 if !metadata.get("continue").is_some_and(|c| !c.is_null()) {
                     metadata["continue"] = "".into();
                 }
-                let head = format!("{{\"apiVersion\":\"{}\",\"items\":[", self.endpoint.api_version());
-                let tail = format!("],\"kind\":\"{}\",\"metadata\":{metadata}}}\n", self.endpoint.list_kind);
+                let head = format!("{{\"apiVersion\":\"{}\",\"items\":[", self.shape.endpoint.api_version());
+                let tail =
+                    format!("],\"kind\":\"{}\",\"metadata\":{metadata}}}\n", self.shape.endpoint.list_kind);
                 (head.into_bytes(), tail.into_bytes())
             }
             Transform::None => {
-                let head = text(&self.endpoint.list_kind, &self.endpoint.api_version());
+                let head = text(&self.shape.endpoint.list_kind, &self.shape.endpoint.api_version());
                 (head.into_bytes(), b"]}\n".to_vec())
             }
         }
@@ -286,11 +211,15 @@ impl Render {
 
     /// What items of typed lists leave out: their apiVersion and kind.
     fn type_prefix(&self) -> Vec<u8> {
-        if self.endpoint.custom || self.output.transform != Transform::None {
+        if self.shape.endpoint.custom || self.shape.output.transform != Transform::None {
             return Vec::new();
         }
-        format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", self.endpoint.kind, self.endpoint.api_version())
-            .into_bytes()
+        format!(
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",",
+            self.shape.endpoint.kind,
+            self.shape.endpoint.api_version()
+        )
+        .into_bytes()
     }
 
     /// What a list has before and after its items as protobuf. Its length comes first, so all items are made for it; they are
@@ -311,11 +240,11 @@ impl Render {
         for entry in &listed.items {
             length += protobuf::bytes_len(ITEMS, self.message(entry)?.len());
         }
-        let (api_version, kind) = match self.output.transform {
+        let (api_version, kind) = match self.shape.output.transform {
             Transform::Metadata(version, _) => {
                 (format!("meta.k8s.io/{version}"), "PartialObjectMetadataList".to_owned())
             }
-            _ => (self.endpoint.api_version(), self.endpoint.list_kind.to_string()),
+            _ => (self.shape.endpoint.api_version(), self.shape.endpoint.list_kind.to_string()),
         };
         let (mut head, tail) = protobuf::envelope(&api_version, &kind, length);
         head.extend_from_slice(&frame);
@@ -324,7 +253,7 @@ impl Render {
 
     /// The object of a watch event: JSON without a newline, or a whole protobuf envelope. `heading`: whether a Table has its columns.
     pub fn event_object(&self, entry: &Entry, heading: bool) -> Result<Bytes, Status> {
-        match (self.output.transform, self.media()) {
+        match (self.shape.output.transform, self.media()) {
             (Transform::None, Media::Json) => {
                 let bytes = self.form(entry, Media::Json)?;
                 Ok(bytes.slice(..trimmed(&bytes).len()))
@@ -345,19 +274,11 @@ impl Render {
 
     /// The same from a tree of the wanted version.
     pub fn event_tree(&self, value: Value, heading: bool) -> Result<Bytes, Status> {
-        let (value, ty) = match self.output.transform {
-            Transform::None => (value, schema_of(&self.endpoint)),
-            Transform::Metadata(version, _) => (metadata_only(&value, version), partial_type()),
-            Transform::Table(version) => {
-                let revision = value.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-                let mut table = table::head(&self.endpoint, version, &json!({"resourceVersion": revision}));
-                if !heading {
-                    table["columnDefinitions"] = Value::Null;
-                }
-                table["rows"] = json!([self.row(&value, version, &Ages::at(self.now))]);
-                (table, None)
-            }
-        };
+        let table = matches!(self.shape.output.transform, Transform::Table(_));
+        let (mut value, ty) = self.shape.value(value);
+        if table && !heading {
+            value["columnDefinitions"] = Value::Null;
+        }
         Ok(match (self.media(), ty) {
             (Media::Protobuf, Some(ty)) => protobuf::encode_object(&value, ty).into(),
             _ => encode(&value, ty, Media::Json),
@@ -375,20 +296,7 @@ fn encode(value: &Value, ty: Option<&Type>, media: Media) -> Bytes {
     bytes.into()
 }
 
-fn partial_type() -> Option<&'static Type> {
-    schema::lookup("meta.k8s.io", "v1", "PartialObjectMetadata")
-}
-
-/// The object's metadata alone.
-pub fn metadata_only(value: &Value, version: &str) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": value.get("metadata").cloned().unwrap_or_else(|| json!({})),
-    })
-}
-
-/// Appends the same of an object's text; whether it has metadata.
+/// Appends an object's metadata alone, cut out of its text; whether it has metadata.
 fn put_metadata_of(text: &[u8], version: &str, out: &mut Vec<u8>) -> bool {
     let Some(metadata) = json::member(text, "metadata") else { return false };
     let head =

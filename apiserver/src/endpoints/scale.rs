@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::decode::{self, Expected};
 use super::options::WriteOptions;
 use super::patching::Kind;
-use super::{Target, answer, missing, negotiate};
+use super::{Target, missing, negotiate};
 use crate::engine::{At, Updating, meta, undecodable};
-use crate::registry::{Scale, ScaleSelector};
+use crate::registry::{Endpoint, Scale, ScaleSelector, columns};
 use crate::server::Response;
 use crate::storage::codec;
 
@@ -49,6 +49,16 @@ pub fn read(scale: &Scale, object: &Value) -> Value {
         out["status"]["selector"] = selector.into();
     }
     out
+}
+
+/// What shows Scales: as upstream does, with an age of another type for custom resources.
+fn endpoint(custom: bool) -> Endpoint {
+    let mut endpoint = Endpoint::new("autoscaling", "v1", "scales", "Scale");
+    columns::set(&mut endpoint, None);
+    if let Some(age) = endpoint.columns.last_mut().filter(|_| custom) {
+        age.kind = "date".into();
+    }
+    endpoint
 }
 
 /// Writes a Scale's wish into the object.
@@ -87,11 +97,12 @@ impl Target {
         let store = self.store()?;
         let Some(ty) = schema::lookup("autoscaling", "v1", "Scale") else { return Err(missing()) };
         let expected = Expected { api_version: API_VERSION, kind: "Scale", ty: Some(ty) };
+        let shown = Arc::new(endpoint(self.served.endpoint.custom));
         let name = self.info().name.clone();
         if self.info().verb == "get" {
             let entry = store.get(self.namespace(), &name, At::Latest).await?;
             let object = entry.decode(&store.codec).map_err(undecodable)?;
-            return Ok(answer::object(StatusCode::OK, self.output, &read(scale, &object), Some(ty)));
+            return self.shape(shown)?.object(StatusCode::OK, read(scale, &object));
         }
         let patching = self.info().verb == "patch";
         let options_kind = if patching { "PatchOptions" } else { "UpdateOptions" };
@@ -152,6 +163,6 @@ impl Target {
         };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
         self.warnings.extend(changed.warnings);
-        Ok(answer::object(StatusCode::OK, self.output, &read(scale, &changed.object), Some(ty)))
+        self.shape(shown)?.object(StatusCode::OK, read(scale, &changed.object))
     }
 }

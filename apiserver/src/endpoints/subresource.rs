@@ -13,7 +13,7 @@ use super::{Target, answer, negotiate};
 use crate::admission::{Operation, Reinvocation, Review};
 use crate::audit;
 use crate::engine::meta;
-use crate::registry::{Create, Name};
+use crate::registry::{Create, Endpoint, Name};
 use crate::server::Response;
 
 impl Target {
@@ -73,17 +73,13 @@ impl Target {
         chain.validate(&mut review).await?;
         self.warnings.extend(review.warnings);
         let result = create(&ctx, review.object).await?;
-        Ok(self.any(StatusCode::CREATED, &result))
-    }
-
-    /// An answer with an object of whatever kind it says it is.
-    pub(super) fn any(&self, code: StatusCode, object: &Value) -> Response {
-        let text = |name| object.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-        let ty = match text("kind") {
-            "Status" => schema::lookup("meta.k8s.io", "v1", "Status"),
-            kind => schema::lookup(group, version, kind),
+        if result.get("kind").and_then(Value::as_str) == Some("Status") {
+            return Ok(answer::meta_object(StatusCode::CREATED, self.output, "Status", &result));
+        }
+        let shown = match kind {
+            None => endpoint,
+            Some((group, version, kind)) => Arc::new(Endpoint::of_body(group, version, kind)),
         };
-        answer::object(code, self.output, object, ty)
+        self.shape(shown)?.object(StatusCode::CREATED, result)
     }
 }

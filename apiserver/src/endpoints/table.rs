@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::render::{Include, metadata_only};
+use super::shape::{Include, metadata_only};
 use crate::registry::{Ages, Column, Endpoint};
 use crate::storage::codec::schema_of;
 

@@ -209,12 +209,12 @@ impl Events {
         };
         let object = self.render.event_object(&entry, self.heading)?;
         self.heading = false;
-        frame(self.render.output.format, name_of(change), &object, out);
+        frame(self.render.shape.output.format, name_of(change), &object, out);
         Ok(())
     }
 
     fn bookmark(&mut self, out: &mut Vec<u8>, revision: i64, initial_end: bool) {
-        let endpoint = &self.render.endpoint;
+        let endpoint = &self.render.shape.endpoint;
         let mut object = json!({
             "kind": endpoint.kind, "apiVersion": endpoint.api_version(),
             "metadata": {"resourceVersion": revision.to_string()},
@@ -224,7 +224,7 @@ impl Events {
         }
         if let Ok(object) = self.render.event_tree(object, self.heading) {
             self.heading = false;
-            frame(self.render.output.format, "BOOKMARK", &object, out);
+            frame(self.render.shape.output.format, "BOOKMARK", &object, out);
         }
     }
 
@@ -232,22 +232,22 @@ impl Events {
     fn end(&mut self, out: &mut Vec<u8>, status: &Status) {
         self.ended = true;
         let value = serde_json::to_value(status).unwrap_or(Value::Null);
-        let object = match self.render.output.format {
+        let object = match self.render.shape.output.format {
             Format::Protobuf => proto::schema::lookup("meta.k8s.io", "v1", "Status")
                 .map(|ty| protobuf::encode_object(&value, ty))
                 .unwrap_or_default(),
             _ => value.to_string().into_bytes(),
         };
-        frame(self.render.output.format, "ERROR", &object, out);
+        frame(self.render.shape.output.format, "ERROR", &object, out);
     }
 }
 
 /// How the changes of a watch can go out to others as well: whole objects look the same to all.
 fn sharing(render: &Render) -> Option<Sharing> {
-    if render.output.transform != Transform::None {
+    if render.shape.output.transform != Transform::None {
         return None;
     }
-    let (render, format) = (render.clone(), render.output.format);
+    let (render, format) = (render.clone(), render.shape.output.format);
     let media = if format == Format::Protobuf { Media::Protobuf } else { Media::Json };
     Some(Sharing {
         version: render.version,

@@ -16,6 +16,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .default(custom::set_definition_defaults)
         .hooks(main)
         .status(status)
+        .without_table()
         .any_finalizers()
         .also_with("v1beta1", Conversion::Functions { to_hub: stored::to_v1, from_hub: stored::to_v1beta1 })
         .last(|endpoint| {

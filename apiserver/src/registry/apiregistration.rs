@@ -43,6 +43,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             allow_unconditional_update: false,
             ..strategy::status_only()
         })
+        .without_table()
         .any_finalizers()
         .install(builder, enabled);
 }

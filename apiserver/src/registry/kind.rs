@@ -163,6 +163,15 @@ impl Kind {
         self.subresource(Subresource::object("status", hooks))
     }
 
+    /// The subresource added last is not shown as a Table.
+    pub(crate) fn without_table(self) -> Self {
+        self.each(|endpoint| {
+            if let Some(last) = endpoint.subresources.last_mut() {
+                last.tables = false;
+            }
+        })
+    }
+
     /// The subresource `scale` of `spec.replicas` and `status.replicas`.
     pub(crate) fn scale(self, selector: ScaleSelector) -> Self {
         self.subresource(Subresource::scale(Scale {
@@ -181,7 +190,7 @@ impl Kind {
         to: super::Connect,
     ) -> Self {
         let kind = kind.map(|kind| (Name::from(""), Name::from("v1"), Name::from(kind)));
-        self.subresource(Subresource { name: name.into(), kind, verbs, handler: Handler::Connect(to) })
+        self.subresource(Subresource { name: name.into(), kind, verbs, tables: false, handler: Handler::Connect(to) })
     }
 
     /// Serves another version of the same shape: a copy of the first endpoint as it is now.

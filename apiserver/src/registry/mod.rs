@@ -9,7 +9,7 @@
 mod builtin;
 mod callback;
 mod checks;
-mod columns;
+pub(crate) mod columns;
 mod context;
 mod declarative;
 mod defaults;

@@ -350,6 +350,17 @@ impl Endpoint {
         }
     }
 
+    /// What shows objects of a kind that has no row of its own: bodies of subresources.
+    pub fn of_body(group: &Name, version: &Name, kind: &Name) -> Self {
+        Endpoint {
+            group: group.clone(),
+            version: version.clone(),
+            kind: kind.clone(),
+            schema: schema::lookup(group, version, kind).map(Ref::Static),
+            ..Endpoint::new("", "", "", "")
+        }
+    }
+
     /// `group/version`, or the version alone in the core group.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -374,17 +385,20 @@ pub struct Subresource {
     pub kind: Option<(Name, Name, Name)>,
     /// Verbs. For [`Handler::Connect`], GET and CREATE stand for the connection's methods in discovery.
     pub verbs: Verbs,
+    /// Whether it is shown as a Table too.
+    pub tables: bool,
     /// What it does.
     pub handler: Handler,
 }
 
 impl Subresource {
-    /// The parent through other hooks: status and the like.
+    /// The parent through other hooks: status and the like. As upstream's, few but `status` have tables.
     pub fn object(name: &'static str, hooks: Hooks) -> Self {
         Subresource {
             name: name.into(),
             kind: None,
             verbs: Verbs::GET_UPDATE_PATCH,
+            tables: name == "status",
             handler: Handler::Object(Box::new(hooks)),
         }
     }
@@ -395,6 +409,7 @@ impl Subresource {
             name: "scale".into(),
             kind: Some(("autoscaling".into(), "v1".into(), "Scale".into())),
             verbs: Verbs::GET_UPDATE_PATCH,
+            tables: true,
             handler: Handler::Scale(scale),
         }
     }
@@ -411,6 +426,7 @@ impl Subresource {
             name: name.into(),
             kind: Some((group.into(), version.into(), kind.into())),
             verbs: Verbs::CREATE,
+            tables: false,
             handler: Handler::Create(f),
         }
     }

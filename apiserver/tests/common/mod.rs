@@ -135,6 +135,15 @@ impl Server {
         (code.as_u16(), headers, text)
     }
 
+    /// The answer to a POST of JSON that accepts these types.
+    pub async fn post_accepting(&self, accept: &str, path: &str, body: &Value) -> (u16, String) {
+        let request = Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request = request.header("accept", accept).header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).expect("a request");
+        let (code, _, text) = self.exchange(request).await.unwrap_or_default();
+        (code.as_u16(), text)
+    }
+
     /// The code and the headers of the answer to a POST.
     pub async fn warned(&self, path: &str, body: &Value) -> (u16, HeaderMap) {
         let request =

@@ -272,6 +272,7 @@ async fn failures_are_upstreams() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     forms_are_negotiated(&server).await;
+    some_endpoints_have_no_table(&server).await;
     warnings_outlive_failures(&server).await;
     patches_keep_the_kind(&server).await;
     scales_are_owned(&server).await;
@@ -310,6 +311,39 @@ async fn forms_are_negotiated(server: &Server) {
     let (code, headers, text) = server.accepting(json, "/nope").await;
     assert_eq!((code, text.as_str()), (404, "404 page not found\n"));
     assert_eq!(headers["x-content-type-options"], "nosniff");
+}
+
+/// What is not stored has no table, nor have most subresources; metadata alone can be had of everything that has some.
+async fn some_endpoints_have_no_table(server: &Server) {
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let attributes = json!({"verb": "get", "resource": "pods", "namespace": "default"});
+    let review = json!({"spec": {"resourceAttributes": attributes}});
+    let refused = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let token = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let evict = "/api/v1/namespaces/default/pods/none/eviction";
+    let either = format!("{table},application/json");
+    let cases = [
+        (table, reviews, &review, 406, refused),
+        (table, "/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({}), 406, refused),
+        (table, token, &json!({}), 406, refused),
+        (table, evict, &json!({}), 406, refused),
+        (&either, reviews, &review, 201, "\"kind\":\"SelfSubjectAccessReview\""),
+        (partial, reviews, &review, 201, "\"kind\":\"PartialObjectMetadata\""),
+    ];
+    for (accept, path, body, code, part) in cases {
+        let (got, text) = server.post_accepting(accept, path, body).await;
+        assert_eq!(got, code, "{accept} {path}: {text}");
+        assert!(text.contains(part), "{accept} {path}: {text}");
+    }
+    for (path, code) in [
+        ("/api/v1/namespaces/default/status", 200),
+        ("/apis/apiregistration.k8s.io/v1/apiservices/v1./status", 406),
+        ("/api", 406),
+    ] {
+        assert_eq!(server.accepting(table, path).await.0, code, "{path}");
+    }
 }
 
 async fn warnings_outlive_failures(server: &Server) {
@@ -364,6 +398,12 @@ async fn scales_are_owned(server: &Server) {
     let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "scaled"}, "spec": {"replicas": replicas}});
     let (code, scaled) = server.json(Method::PUT, &format!("{path}/scale?fieldManager=hpa"), scale(3)).await;
     assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(3)), "{scaled}");
+    let (_, _, text) = server.accepting("application/json;as=Table;v=v1;g=meta.k8s.io", &format!("{path}/scale")).await;
+    let table: Value = serde_json::from_str(&text).unwrap_or_default();
+    let columns: Vec<_> = table["columnDefinitions"].as_array().into_iter().flatten().map(|c| &c["name"]).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    let cells = table["rows"][0]["cells"].as_array().map(Vec::as_slice).unwrap_or_default();
+    assert_eq!(cells.get(..3), Some(&[json!("scaled"), json!(3), json!(0)][..]), "{text}");
     let owners = |object: &Value| -> Vec<(String, Value)> {
         let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
         let of = |e: &Value| e.pointer("/fieldsV1/f:spec/f:replicas").is_some();

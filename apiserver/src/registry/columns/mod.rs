@@ -26,7 +26,7 @@ const AGE: (&str, &str, i32) = ("Age", "string", 0);
 const ONLY_AGE: Table = (&[AGE], |object| vec![object.age()]);
 
 /// Gives an endpoint the columns of its kind: its own, or those of the list below. Kinds without any show name and age.
-pub(super) fn set(endpoint: &mut Endpoint, own: Option<Table>) {
+pub(crate) fn set(endpoint: &mut Endpoint, own: Option<Table>) {
     if endpoint.kind == "Event" {
         endpoint.columns = rows::event_columns();
         endpoint.row = Some(rows::event);
@@ -59,6 +59,7 @@ fn table(group: &str, kind: &str) -> Option<Table> {
         ("batch", "Job") => workloads::JOB,
         ("batch", "CronJob") => workloads::CRON_JOB,
         ("autoscaling", "HorizontalPodAutoscaler") => workloads::AUTOSCALER,
+        ("autoscaling", "Scale") => workloads::SCALE,
         ("policy", "PodDisruptionBudget") => workloads::DISRUPTION_BUDGET,
         ("", "Service") => services::SERVICE,
         ("", "Endpoints") => services::ENDPOINTS,

@@ -242,6 +242,11 @@ pub(super) const DISRUPTION_BUDGET: Table = (
     },
 );
 
+pub(super) const SCALE: Table =
+    (&[("Desired", "integer", 0), ("Available", "integer", 0), ("Age", "string", 0)], |object| {
+        vec![object.number(&["spec", "replicas"]), object.number(&["status", "replicas"]), object.age()]
+    });
+
 pub(super) const AUTOSCALER: Table = (
     &[
         ("Reference", "string", 0),

@@ -45,6 +45,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             ask: Some(access::of_status),
             ..strategy::status_only()
         })
+        .without_table()
         .also("v1beta2")
         .also_with("v1beta1", convert::claim())
         .last(|endpoint| endpoint.default = Some(|object| inside(object, "spec", flat_claim_defaults)))
@@ -102,6 +103,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             validate_update: |_, new, _| taint::validate_status(new),
             ..strategy::status_only()
         })
+        .without_table()
         .also("v1alpha3")
         .stored("v1alpha3")
         .install(builder, enabled);

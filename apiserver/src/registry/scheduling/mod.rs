@@ -29,5 +29,6 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .gated("GenericWorkload")
         .hooks(group::pod_group())
         .status(group::status())
+        .without_table()
         .install(builder, enabled);
 }
