@@ -88,9 +88,13 @@ impl Engine {
                     fresh = true;
                     marked = object.or(marked);
                 }
-                Err(_) if !fresh => {
+                Err(status) if !fresh => {
+                    let before = entry.revision;
                     current = store.fetch(&key).await?;
                     fresh = true;
+                    if current.as_ref().is_some_and(|now| now.revision == before) {
+                        return Err(status);
+                    }
                 }
                 Err(status) => return Err(status),
             }

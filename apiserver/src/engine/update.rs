@@ -79,12 +79,12 @@ impl Engine {
             match self.attempt(store, ctx, how, transform, &key, &current).await {
                 Ok(Attempt::Done(changed)) => return Ok(changed),
                 Ok(Attempt::Lost(now)) => current = now,
-                // What was seen may be stale: the error counts only if it holds for the current object too.
-                Err(_) if !current.fresh => {
+                // What was seen may be stale: then it is tried again, or else webhooks would be asked twice.
+                Err(status) if !current.fresh => {
                     let before = current.entry.as_ref().map(|e| e.revision);
                     current = Current { entry: store.fetch(&key).await?, fresh: true };
                     if current.entry.as_ref().map(|e| e.revision) == before {
-                        continue;
+                        return Err(status);
                     }
                 }
                 Err(status) => return Err(status),

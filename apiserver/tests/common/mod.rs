@@ -174,6 +174,18 @@ impl Server {
         answer.map_or((StatusCode::SERVICE_UNAVAILABLE, String::new()), |(status, _, text)| (status, text))
     }
 
+    /// Creates a built-in object as upstream's typed clients do: in protobuf.
+    pub async fn post_protobuf(&self, path: &str, object: &Value) -> (u16, String) {
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let ty = proto::schema::lookup(group, version, text("kind")).expect("a type");
+        let body = Bytes::from(proto::protobuf::encode_object(object, ty));
+        let request = Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request = request.header("content-type", "application/vnd.kubernetes.protobuf");
+        let answer = self.exchange(request.body(Full::new(body)).expect("a request")).await;
+        answer.map_or((503, String::new()), |(status, _, text)| (status.as_u16(), text))
+    }
+
     /// Reads in some form.
     pub async fn accept(&self, path: &str, accept: &str) -> (StatusCode, String) {
         let request = self.request(path).header("accept", accept).body(Full::default());

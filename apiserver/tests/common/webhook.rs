@@ -11,6 +11,11 @@ use serde_json::Value;
 
 /// Answers reviews on a port of its own: the port and the certificate that vouches for it.
 pub async fn serve(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> (u16, String) {
+    serve_paths(move |_, review| answer(review)).await
+}
+
+/// Answers reviews by the path that they are sent to.
+pub async fn serve_paths(answer: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> (u16, String) {
     let answer = Arc::new(answer);
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -30,8 +35,9 @@ pub async fn serve(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> 
             tokio::spawn(async move {
                 let Ok(tls) = acceptor.accept(tcp).await else { return };
                 let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
+                    let path = request.uri().path().to_owned();
                     let body = request.into_body().collect().await?.to_bytes();
-                    let body = answer(&serde_json::from_slice(&body).unwrap_or_default()).to_string();
+                    let body = answer(&path, &serde_json::from_slice(&body).unwrap_or_default()).to_string();
                     Ok::<_, hyper::Error>(http::Response::new(Full::new(Bytes::from(body))))
                 });
                 let serving = hyper::server::conn::http1::Builder::new();

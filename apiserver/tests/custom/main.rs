@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod admission;
 mod conversion;
 mod definitions;
 mod objects;
@@ -25,6 +27,7 @@ async fn custom_resources_behave() {
     objects::are_validated_and_ratcheted(&server).await;
     objects::have_subresources_and_columns(&server).await;
     conversion::by_webhook(&server).await;
+    admission::webhooks_see_what_upstreams_see(&server).await;
     server.stop().await;
 }
 
