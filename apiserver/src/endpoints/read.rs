@@ -1,14 +1,13 @@
 //! get and list.
 
-use futures::future::BoxFuture;
 use http::StatusCode;
 use proto::status::Status;
 use serde_json::Value;
 
-use super::options::ListOptions;
+use super::options::{self, ListOptions};
 use super::{Target, missing};
 use crate::engine::{At, ListQuery, meta};
-use crate::registry::Ctx;
+use crate::registry::{Compute, Storage};
 use crate::server::Response;
 
 impl Target {
@@ -41,12 +40,10 @@ impl Target {
     }
 
     /// Objects that are computed, not stored.
-    pub(super) async fn computed(
-        self,
-        compute: for<'a> fn(&'a Ctx, &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>>,
-    ) -> Result<Response, Status> {
+    pub(super) async fn computed(self, compute: Compute) -> Result<Response, Status> {
         let endpoint = &self.served.endpoint;
-        let name = self.info().name.as_str();
+        // A list's name comes from its field selector: it only narrows the list.
+        let name = if self.info().verb == "get" { self.info().name.as_str() } else { "" };
         let ctx = self.ctx("get", Value::Null);
         let shape = self.shape(endpoint.clone())?;
         let mut objects = compute(&ctx, name).await?;
@@ -57,7 +54,15 @@ impl Target {
                     found.ok_or_else(|| Status::not_found(&endpoint.group, &endpoint.resource, name))?;
                 shape.object(StatusCode::OK, object)
             }
-            "list" => shape.objects(objects),
+            "list" => {
+                let none = Storage::new("", "", "", "");
+                let wanted = options::selection(&self.passed.query, endpoint, &none)?;
+                objects.retain(|object| {
+                    let field = |path: &str| (path == "metadata.name").then(|| meta::text(object, "name"));
+                    wanted.labels.matches(&object["metadata"]["labels"]) && wanted.fields.matches_with(field)
+                });
+                shape.objects(objects)
+            }
             _ => Err(missing()),
         }
     }

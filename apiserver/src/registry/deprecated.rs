@@ -18,7 +18,8 @@ const fn row(group: &'static str, version: &'static str, kind: &'static str, sin
 
 const RESOURCE: &str = "resource.k8s.io";
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 19] = [
+    row("", "v1", "ComponentStatus", 19, 0),
     Row { instead: Some("discovery.k8s.io/v1 EndpointSlice"), ..row("", "v1", "Endpoints", 33, 0) },
     row("admissionregistration.k8s.io", "v1alpha1", "MutatingAdmissionPolicy", 35, 38),
     row("admissionregistration.k8s.io", "v1alpha1", "MutatingAdmissionPolicyBinding", 35, 38),

@@ -10,6 +10,9 @@ use super::Ctx;
 /// Takes a body and answers with an object.
 pub type Create = for<'a> fn(&'a Ctx, Value) -> BoxFuture<'a, Result<Value, Status>>;
 
+/// Makes the object of a name, or all objects if it is empty.
+pub type Compute = for<'a> fn(&'a Ctx, &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>>;
+
 /// Validates what only the server's objects and authorizers can tell: `(ctx, new, old)`, old is null for a new object.
 pub type Ask = for<'a> fn(&'a Ctx, &'a Value, &'a Value) -> BoxFuture<'a, Errors>;
 

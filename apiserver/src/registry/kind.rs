@@ -61,6 +61,19 @@ impl Kind {
         Kind { storage: None, endpoints: vec![endpoint], gate: None, table: None }
     }
 
+    /// A kind whose objects are made when they are read.
+    pub(crate) fn computed(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        kind: &'static str,
+        compute: super::Compute,
+    ) -> Self {
+        let mut endpoint = Endpoint::new(group, version, resource, kind);
+        endpoint.backing = Backing::Computed(compute);
+        Kind { storage: None, endpoints: vec![endpoint], gate: None, table: None }
+    }
+
     fn store(mut self, change: impl FnOnce(&mut Storage)) -> Self {
         if let Some(storage) = &mut self.storage {
             change(storage);
@@ -190,7 +203,13 @@ impl Kind {
         to: super::Connect,
     ) -> Self {
         let kind = kind.map(|kind| (Name::from(""), Name::from("v1"), Name::from(kind)));
-        self.subresource(Subresource { name: name.into(), kind, verbs, tables: false, handler: Handler::Connect(to) })
+        self.subresource(Subresource {
+            name: name.into(),
+            kind,
+            verbs,
+            tables: false,
+            handler: Handler::Connect(to),
+        })
     }
 
     /// Serves another version of the same shape: a copy of the first endpoint as it is now.

@@ -31,7 +31,7 @@ mod apiregistration;
 pub(crate) mod apps;
 mod autoscaling;
 mod batch;
-mod certificates;
+pub(crate) mod certificates;
 mod coordination;
 pub(crate) mod core;
 mod discovery;
@@ -53,7 +53,7 @@ pub(crate) use checks::standard_finalizer;
 pub use columns::ages::{Ages, Open};
 pub use context::{Ctx, Local, Observer, Services, TokenIssuer, Update};
 pub use gates::Disabled;
-pub use hooks::{Ask, Begin, Create, Hooks, Reservation};
+pub use hooks::{Ask, Begin, Compute, Create, Hooks, Reservation};
 pub use rows::{
     Backing, Column, Connect, Conversion, Endpoint, ExternalConversion, Handler, Name, Scale, ScaleSelector,
     Selectable, Storage, Subresource, Verbs, names,

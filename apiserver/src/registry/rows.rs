@@ -73,6 +73,11 @@ impl Verbs {
         Verbs(self.0 & !other.0)
     }
 
+    /// These and those.
+    pub const fn and(self, other: Verbs) -> Verbs {
+        Verbs(self.0 | other.0)
+    }
+
     /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -267,7 +272,7 @@ pub enum Backing {
     /// Nothing is stored: POST answers what this function makes of the body (reviews).
     Create(Create),
     /// Nothing is stored, objects are computed: get (by name) and list (`""`: all).
-    Computed(for<'a> fn(&'a super::Ctx, &'a str) -> BoxFuture<'a, Result<Vec<Value>, Status>>),
+    Computed(super::Compute),
 }
 
 /// One served version of a resource.

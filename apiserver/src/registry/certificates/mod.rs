@@ -1,10 +1,14 @@
 //! The group certificates.k8s.io: requests to sign certificates, and bundles of trusted ones.
 
+mod bundle;
+mod issued;
+mod key;
+mod pod;
 mod request;
 pub(crate) mod signer;
 
 use super::kind::{Enabled, Kind};
-use super::{Builder, Hooks, Subresource, strategy};
+use super::{Builder, Subresource};
 
 const GROUP: &str = "certificates.k8s.io";
 
@@ -20,12 +24,12 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1beta1", "clustertrustbundles", "ClusterTrustBundle")
         .cluster()
         .selectable(&["spec.signerName"])
-        .hooks(Hooks { allow_unconditional_update: false, ..Hooks::default() })
+        .hooks(bundle::hooks())
         .also("v1alpha1")
         .install(builder, enabled);
     Kind::new(GROUP, "v1beta1", "podcertificaterequests", "PodCertificateRequest")
         .selectable(&["spec.signerName", "spec.podName", "spec.nodeName"])
-        .hooks(Hooks { allow_unconditional_update: false, ..strategy::with_status() })
-        .status(strategy::status_only())
+        .hooks(pod::hooks())
+        .status(pod::status())
         .install(builder, enabled);
 }

@@ -1,9 +1,13 @@
-//! Names of signers, and of the trust bundles named after them.
+//! Names of signers and of the trust bundles named after them, and who may act for signers.
+
+use std::sync::Arc;
 
 use proto::content;
 use proto::field::{Error, Errors, quote};
 use proto::view::View;
 
+use crate::auth::{Attributes, Decision, UserInfo};
+use crate::registry::Local;
 use crate::registry::checks::name_with;
 
 /// A domain and a path: `example.com/signer-name`.
@@ -73,4 +77,25 @@ pub(crate) fn trust_bundle_name_of(signer: &str, name: &str, prefix: bool) -> Ve
             vec![format!("ClusterTrustBundle for signerName {signer} must be named with prefix {required}")]
         }
     }
+}
+
+/// Whether a user holds a verb for the signer, or for all signers of its domain.
+pub(crate) async fn may(local: &Arc<dyn Local>, user: &Arc<UserInfo>, verb: &str, signer: &str) -> bool {
+    let domain = signer.split('/').next().unwrap_or_default();
+    for name in [signer.to_owned(), format!("{domain}/*")] {
+        let attributes = Attributes {
+            user: user.clone(),
+            verb: verb.to_owned(),
+            resource_request: true,
+            group: super::GROUP.to_owned(),
+            version: "*".to_owned(),
+            resource: "signers".to_owned(),
+            name,
+            ..Attributes::default()
+        };
+        if local.services().authorizer.authorize(&attributes).await.decision == Decision::Allow {
+            return true;
+        }
+    }
+    false
 }

@@ -1,6 +1,7 @@
 //! The core group: pods, nodes, services and what they need.
 
 pub(crate) mod claim;
+mod component;
 mod config;
 mod controller;
 mod defaults;
@@ -18,6 +19,7 @@ use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, Verbs};
 
 pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
+    component::install(builder, enabled);
     config::install(builder, enabled);
     endpoints::install(builder, enabled);
     event::install(builder, enabled);

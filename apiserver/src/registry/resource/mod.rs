@@ -4,6 +4,7 @@ mod access;
 mod checks;
 mod claim;
 mod convert;
+mod pool;
 mod slice;
 mod taint;
 #[cfg(test)]
@@ -106,6 +107,13 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
         .without_table()
         .also("v1alpha3")
         .stored("v1alpha3")
+        .install(builder, enabled);
+    Kind::new(GROUP, "v1alpha3", "resourcepoolstatusrequests", "ResourcePoolStatusRequest")
+        .cluster()
+        .default(|object| inside(object, "spec", pool::defaults))
+        .hooks(pool::hooks())
+        .status(pool::status())
+        .without_table()
         .install(builder, enabled);
 }
 
