@@ -34,7 +34,7 @@ use crate::engine::{Engine, meta};
 use crate::registry::Local;
 
 pub(crate) use definition::{hooks as definition_hooks, set_defaults as set_definition_defaults, stored};
-pub(crate) use version::Version;
+pub use version::Version;
 
 const GROUP: &str = "apiextensions.k8s.io";
 const RESOURCE: &str = "customresourcedefinitions";

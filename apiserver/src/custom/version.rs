@@ -13,7 +13,7 @@ use super::{coerce, columns};
 use crate::registry::{Endpoint, Name};
 
 /// One version of a custom resource.
-pub(crate) struct Version {
+pub struct Version {
     /// Its schema, defaults pruned; empty if it has none.
     pub(crate) schema: Schema,
     /// Whether it has a schema of its own.
@@ -75,8 +75,7 @@ impl Version {
     }
 
     /// A version that has nothing but a schema.
-    #[cfg(test)]
-    pub(crate) fn with_schema(schema: Value) -> Version {
+    pub fn with_schema(schema: Value) -> Version {
         let version = serde_json::json!({"schema": {"openAPIV3Schema": schema}});
         Version::new(&version, false, columns::Cells::new(), Arc::default())
     }
@@ -91,8 +90,12 @@ impl Version {
         self.terminating.load(Ordering::Relaxed)
     }
 
-    /// Gives an object the form of this version: see [`coerce::object`].
-    pub(crate) fn coerce(&self, value: &mut Value, stored: bool) -> Result<Vec<String>, Error> {
+    /// Gives an object the form of this version: unknown fields are pruned, nulls that mean nothing dropped. Answers with the paths of
+    /// what is lost. `stored`: metadata of the wrong shape is dropped rather than refused.
+    ///
+    /// # Errors
+    /// Metadata of the wrong shape.
+    pub fn coerce(&self, value: &mut Value, stored: bool) -> Result<Vec<String>, Error> {
         if !self.preserves_all {
             return coerce::object(value, &self.schema, stored);
         }
@@ -102,7 +105,7 @@ impl Version {
     }
 
     /// Fills in the schema's defaults.
-    pub(crate) fn default(&self, value: &mut Value) {
+    pub fn default(&self, value: &mut Value) {
         coerce::default(value, &self.schema);
     }
 }

@@ -1,7 +1,6 @@
 //! Schemas of custom resources, compiled, and objects pruned and defaulted by them.
 
-use proto::json;
-use proto::schema::{default, drop_nulls, prune, structural};
+use apiserver::custom::Version;
 use serde_json::Value;
 
 use crate::Target;
@@ -15,17 +14,16 @@ pub(super) const CUSTOM: Target = Target {
     run: |data| {
         let mut values = serde_json::Deserializer::from_slice(data).into_iter::<Value>().filter_map(Result::ok);
         let (Some(schema), object) = (values.next(), values.next()) else { return };
-        let ty = structural("example.com", "v1", "Widget", &schema);
+        let version = Version::with_schema(schema);
         let Some(mut object) = object.filter(Value::is_object) else { return };
-        prune(&mut object, &ty);
-        drop_nulls(&mut object, &ty);
-        default(&mut object, &ty);
-        let mut text = Vec::new();
-        json::encode_any(&object, &mut text);
-        let mut again: Value = serde_json::from_slice(&text).expect("JSON");
-        default(&mut again, &ty);
-        let mut twice = again.clone();
-        default(&mut twice, &ty);
-        assert_eq!(twice, again, "defaults are applied once");
+        if version.coerce(&mut object, false).is_err() {
+            return;
+        }
+        let lost = version.coerce(&mut object.clone(), false);
+        assert_eq!(lost.ok(), Some(Vec::new()), "what is pruned stays so");
+        version.default(&mut object);
+        let mut twice = object.clone();
+        version.default(&mut twice);
+        assert_eq!(twice, object, "defaults are applied once");
     },
 };

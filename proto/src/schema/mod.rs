@@ -29,12 +29,10 @@ use serde_json::Value;
 
 mod default;
 pub mod generated;
-mod prune;
 mod structural;
 
 pub use default::default;
-pub use prune::prune;
-pub use structural::{drop_nulls, structural};
+pub use structural::structural;
 
 /// A name: borrowed for built-in types, owned for custom resources.
 pub type Name = Cow<'static, str>;

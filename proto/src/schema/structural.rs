@@ -20,34 +20,6 @@ pub fn structural(group: &str, version: &str, kind: &str, schema: &Value) -> Typ
     object(kind.to_owned().into(), &package, schema, unknown, true)
 }
 
-/// Removes nulls where the schema neither permits them nor has a default to put in their place.
-pub fn drop_nulls(value: &mut Value, ty: &Type) {
-    let Value::Object(map) = value else { return };
-    map.retain(|name, value| match ty.field(name) {
-        Some(field) => !value.is_null() || field.flags.has(Flags::NULLABLE) || field.default().is_some(),
-        None => true,
-    });
-    for (name, value) in map.iter_mut() {
-        if let Some(field) = ty.field(name) {
-            drop_nulls_below(value, &field.shape);
-        }
-    }
-}
-
-fn drop_nulls_below(value: &mut Value, shape: &Shape) {
-    match (shape, value) {
-        (Shape::Struct(ty), value) => drop_nulls(value, ty),
-        (Shape::List(list), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| drop_nulls_below(item, &list.items));
-        }
-        (Shape::Map(of), Value::Object(map)) => {
-            map.retain(|_, value| of.nullable || !value.is_null());
-            map.values_mut().for_each(|value| drop_nulls_below(value, &of.values));
-        }
-        _ => {}
-    }
-}
-
 fn is(schema: &Value, name: &str) -> bool {
     schema.get(name) == Some(&Value::Bool(true))
 }
@@ -164,7 +136,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::schema::{default, prune};
+    use crate::schema::default;
 
     fn widget() -> Type {
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "default": {}, "properties": {
@@ -183,36 +155,13 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_pruned_by_the_schema() {
-        let mut value = json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "a", "nope": 1},
-            "extra": 1, "spec": {"size": 0, "foo": 1, "raw": {"x": {"y": 1}, "known": {"a": "1", "b": 2}},
-            "template": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}},
-            "anything": {"deep": [1]}, "rules": [{"name": "r", "z": 1}], "labels": {"any": "1"}}});
-        let dropped = prune(&mut value, &widget());
-        let expected = [
-            "extra",
-            "metadata.nope",
-            "spec.foo",
-            "spec.raw.known.b",
-            "spec.rules[0].z",
-            "spec.template.spec",
-        ];
-        let mut sorted = dropped;
-        sorted.sort();
-        assert_eq!(sorted, expected);
-        assert_eq!(value["spec"]["raw"], json!({"x": {"y": 1}, "known": {"a": "1"}}));
-        assert_eq!(value["spec"]["size"], 0);
-    }
-
-    #[test]
-    fn defaults_fill_what_is_absent_and_nulls_go() {
+    fn defaults_fill_what_is_absent() {
         let ty = widget();
         let mut value = json!({"metadata": {"name": "a"}});
         default(&mut value, &ty);
         assert_eq!(value, json!({"metadata": {"name": "a"}, "spec": {"size": 3}}));
-        let mut value = json!({"spec": {"size": null, "note": null, "plain": null, "rules": [{}], "labels": {"a": null}}});
-        drop_nulls(&mut value, &ty);
+        let mut value = json!({"spec": {"size": 1, "rules": [{}]}});
         default(&mut value, &ty);
-        assert_eq!(value, json!({"spec": {"size": 3, "note": null, "rules": [{"name": "x"}], "labels": {}}}));
+        assert_eq!(value, json!({"spec": {"size": 1, "rules": [{"name": "x"}]}}));
     }
 }
