@@ -69,7 +69,11 @@ pub(super) fn main() -> Hooks {
             errors
         },
         warnings: |_, new| finalizer_warnings(new, &[]),
-        warnings_update: |_, new, old| finalizer_warnings(new, &meta::finalizers(old)),
+        warnings_update: |ctx, new, old| {
+            let mut warnings = finalizer_warnings(new, &meta::finalizers(old));
+            warnings.extend(broken_before(ctx, new, old));
+            warnings
+        },
         begin: Some(refuse_when_terminating),
         reset_fields: &[&["status"]],
         allow_unconditional_update: false,
@@ -136,10 +140,16 @@ pub(super) fn status() -> Hooks {
             rules::apply(version, new, Some(old), &mut errors);
             errors
         },
+        warnings_update: broken_before,
         reset_fields: &[&["metadata"], &["spec"]],
         allow_unconditional_update: false,
         ..Hooks::default()
     }
+}
+
+/// What the rules have against values that an update leaves as they were: that is told, and not refused.
+fn broken_before(ctx: &Ctx, new: &Value, old: &Value) -> Vec<String> {
+    Version::of(&ctx.endpoint).map_or_else(Vec::new, |version| rules::broken_before(version, new, old))
 }
 
 /// Whether nothing but metadata differs.

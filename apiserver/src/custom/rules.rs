@@ -44,6 +44,12 @@ pub(super) fn apply(version: &Version, new: &Value, old: Option<&Value>, errors:
     }
 }
 
+/// What the rules have against parts of an object that an update leaves as they were.
+pub(super) fn broken_before(version: &Version, new: &Value, old: &Value) -> Vec<String> {
+    let findings = version.rules.as_ref().map(|rules| rules.validate_after(&Errors::new(), new, Some(old)));
+    findings.map_or_else(Vec::new, |findings| findings.warnings)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +71,10 @@ mod tests {
         };
         let bad = json!({ "spec": { "min": 2, "max": 1 } });
         assert_eq!(texts(bad.clone(), None), ["spec: Invalid value: failed rule: self.min <= self.max"]);
+        assert_eq!(
+            broken_before(&version, &bad, &bad),
+            ["spec: Invalid value: failed rule: self.min <= self.max"]
+        );
         assert_eq!(texts(bad.clone(), Some(bad)), Vec::<String>::new());
         assert_eq!(texts(json!({ "spec": { "min": 1, "max": 1 } }), None), Vec::<String>::new());
     }
