@@ -155,6 +155,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         audit,
         timeout: options.timeout,
         goaway: options.goaway,
+        constrained_impersonation: options.gates.enabled("ConstrainedImpersonation"),
     });
     let certificate = Arc::new(certificate(&options)?);
     let tls = certificate.config(options.http2)?;

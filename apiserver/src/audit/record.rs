@@ -57,9 +57,12 @@ impl Record {
         Err(Status::internal("failed to store audit event"))
     }
 
-    /// The request is another user's.
-    pub fn impersonated(&self, user: &UserInfo) {
+    /// The request is another user's, as this verb of constrained impersonation permits, if it is not empty.
+    pub fn impersonated(&self, user: &UserInfo, constraint: &str) {
         self.set(&["impersonatedUser"], event::user(user));
+        if !constraint.is_empty() {
+            self.set(&["authenticationMetadata", "impersonationConstraint"], json!(constraint));
+        }
     }
 
     /// Something worth knowing; the first word counts.

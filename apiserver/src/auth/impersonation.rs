@@ -1,5 +1,7 @@
 //! Acting as someone else: reading the `Impersonate-*` headers and checking that each part is allowed.
 
+mod modes;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
@@ -7,6 +9,7 @@ use proto::status::Status;
 
 use super::authn::request_header::collect_extra;
 use super::service_account::{groups as account_groups, split_username};
+use super::text::quoted;
 use super::{ANONYMOUS, AUTHENTICATED, Attributes, Authorizer, Decision, UNAUTHENTICATED, UserInfo, authz};
 
 const USER: &str = "impersonate-user";
@@ -15,20 +18,46 @@ const UID: &str = "impersonate-uid";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
 
-/// The user to act as, if the headers ask for one and the requester may.
+/// Who a request is made as.
+#[derive(Debug, PartialEq)]
+pub struct Acting {
+    /// The user.
+    pub user: UserInfo,
+    /// The verb of constrained impersonation that permits it; empty if `impersonate` itself does.
+    pub constraint: &'static str,
+}
+
+/// The user to act as, if the headers ask for one and who makes the request may. `constrained`: whether permissions for some
+/// requests alone count.
 pub async fn impersonated(
     headers: &HeaderMap,
-    requester: &Arc<UserInfo>,
+    request: impl FnOnce() -> Attributes,
+    constrained: bool,
     authorizer: &dyn Authorizer,
-) -> Result<Option<UserInfo>, Status> {
+) -> Result<Option<Acting>, Status> {
     let Some(wanted) = wanted(headers)? else { return Ok(None) };
-    for attributes in permissions(&wanted, requester) {
-        let verdict = authorizer.authorize(&attributes).await;
-        if verdict.decision != Decision::Allow {
-            return Err(authz::forbidden(&attributes, &verdict.reason));
+    let request = request();
+    let mut first = None;
+    if constrained {
+        match modes::permitted(&wanted, &request, authorizer).await {
+            Ok(acting) => return Ok(Some(acting)),
+            Err(refusal) => first = refusal,
         }
     }
-    Ok(Some(completed(wanted)))
+    for attributes in permissions(&wanted, &request.user) {
+        if let Err(refusal) = ask(&attributes, authorizer).await {
+            return Err(first.unwrap_or(refusal));
+        }
+    }
+    Ok(Some(Acting { user: completed(wanted), constraint: "" }))
+}
+
+async fn ask(attributes: &Attributes, authorizer: &dyn Authorizer) -> Result<(), Status> {
+    let verdict = authorizer.authorize(attributes).await;
+    match verdict.decision {
+        Decision::Allow => Ok(()),
+        _ => Err(authz::forbidden(attributes, &verdict.reason)),
+    }
 }
 
 /// Whether a header belongs to impersonation, and so must not be passed on.
@@ -48,22 +77,28 @@ fn wanted(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
         (false, _) => Ok(Some(user)),
         (true, false) => Ok(None),
         (true, true) => {
-            Err(Status::bad_request(format!("requested {} without impersonating a user", describe(&user))))
+            let text = format!("requested {} without impersonating a user name", describe(&user));
+            Err(Status::bad_request(text))
         }
     }
 }
 
-/// The parts as upstream prints its references: `{kind namespace name uid apiVersion resourceVersion fieldPath}`.
+/// The user as Go prints its struct.
 fn describe(user: &UserInfo) -> String {
-    let mut parts: Vec<String> = user.groups.iter().map(|group| format!("{{Group  {group}    }}")).collect();
-    for (key, values) in &user.extra {
-        let part = |value: &String| format!("{{UserExtra  {value}  {AUTHENTICATION_GROUP}/v1  {key}}}");
-        parts.extend(values.iter().map(part));
-    }
-    if !user.uid.is_empty() {
-        parts.push(format!("{{UID  {}  {AUTHENTICATION_GROUP}/v1  }}", user.uid));
-    }
-    format!("[{}]", parts.join(" "))
+    let texts = |values: &[String]| {
+        let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        format!("[]string{{{}}}", quoted.join(", "))
+    };
+    let groups = if user.groups.is_empty() { "[]string(nil)".to_owned() } else { texts(&user.groups) };
+    let extra = match user.extra.is_empty() {
+        true => "map[string][]string(nil)".to_owned(),
+        false => {
+            let all = user.extra.iter().map(|(key, values)| format!("{}:{}", quoted(key), texts(values)));
+            format!("map[string][]string{{{}}}", all.collect::<Vec<_>>().join(", "))
+        }
+    };
+    let uid = quoted(&user.uid);
+    format!("&user.DefaultInfo{{Name:\"\", UID:{uid}, Groups:{groups}, Extra:{extra}}}")
 }
 
 /// One permission per part of the identity.
@@ -72,6 +107,7 @@ fn permissions(wanted: &UserInfo, requester: &Arc<UserInfo>) -> Vec<Attributes> 
         user: requester.clone(),
         verb: "impersonate".to_owned(),
         resource_request: true,
+        version: "v1".to_owned(),
         resource: resource.to_owned(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
@@ -79,7 +115,6 @@ fn permissions(wanted: &UserInfo, requester: &Arc<UserInfo>) -> Vec<Attributes> 
     };
     let authentication = |resource: &str, subresource: &str, name: &str| Attributes {
         group: AUTHENTICATION_GROUP.to_owned(),
-        version: "v1".to_owned(),
         subresource: subresource.to_owned(),
         ..core(resource, "", name)
     };
@@ -87,12 +122,12 @@ fn permissions(wanted: &UserInfo, requester: &Arc<UserInfo>) -> Vec<Attributes> 
         Some((namespace, name)) => core("serviceaccounts", namespace, name),
         None => core("users", "", &wanted.name),
     }];
+    if !wanted.uid.is_empty() {
+        all.push(authentication("uids", "", &wanted.uid));
+    }
     all.extend(wanted.groups.iter().map(|group| core("groups", "", group)));
     for (key, values) in &wanted.extra {
         all.extend(values.iter().map(|value| authentication("userextras", key, value)));
-    }
-    if !wanted.uid.is_empty() {
-        all.push(authentication("uids", "", &wanted.uid));
     }
     all
 }
@@ -124,13 +159,29 @@ mod tests {
         list: &[(&'static str, &'static str)],
         authorizer: &dyn Authorizer,
     ) -> Result<Option<UserInfo>, Status> {
+        acting(list, authorizer, false).await
+    }
+
+    async fn acting(
+        list: &[(&'static str, &'static str)],
+        authorizer: &dyn Authorizer,
+        constrained: bool,
+    ) -> Result<Option<UserInfo>, Status> {
         let headers = list
             .iter()
             .map(|(name, value)| {
                 (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static(value))
             })
             .collect();
-        impersonated(&headers, &Arc::new(UserInfo::new("root", [])), authorizer).await
+        let request = Attributes {
+            user: Arc::new(UserInfo::new("root", [])),
+            verb: "list".into(),
+            resource_request: true,
+            resource: "pods".into(),
+            ..Attributes::default()
+        };
+        let acting = impersonated(&headers, || request, constrained, authorizer).await?;
+        Ok(acting.map(|acting| acting.user))
     }
 
     #[tokio::test]
@@ -162,7 +213,16 @@ mod tests {
         );
         let error = ask(&[("Impersonate-Group", "system:masters")], &AlwaysAllow).await.unwrap_err();
         assert_eq!(error.code, 400);
-        assert_eq!(error.message, "requested [{Group  system:masters    }] without impersonating a user");
+        assert_eq!(
+            error.message,
+            r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"system:masters"}, Extra:map[string][]string(nil)} without impersonating a user name"#
+        );
+        // Constrained modes are tried first, and their refusal is the one that is told.
+        let error = acting(&[("Impersonate-User", "ann")], &AlwaysDeny, true).await.unwrap_err();
+        assert_eq!(
+            error.message,
+            r#"pods is forbidden: User "root" cannot impersonate-on:user-info:list resource "pods" in API group "" at the cluster scope: Everything is forbidden."#
+        );
     }
 
     #[test]
@@ -175,7 +235,7 @@ mod tests {
             asked.iter().map(|a| (a.resource.as_str(), a.subresource.as_str(), a.name.as_str())).collect();
         assert_eq!(
             resources,
-            [("users", "", "ann"), ("groups", "", "g"), ("userextras", "k", "v"), ("uids", "", "u")]
+            [("users", "", "ann"), ("uids", "", "u"), ("groups", "", "g"), ("userextras", "k", "v")]
         );
     }
 }

@@ -62,6 +62,8 @@ pub struct Filters {
     pub timeout: Duration,
     /// --goaway-chance
     pub goaway: f64,
+    /// The feature ConstrainedImpersonation.
+    pub constrained_impersonation: bool,
 }
 
 /// A request that has passed the filters.
@@ -184,11 +186,14 @@ impl Filters {
         long: bool,
     ) -> Response {
         let form = Output::of_failure(request.headers());
-        let user = match impersonation::impersonated(request.headers(), &user, &*self.authorizer).await {
+        let asked = || attributes(&info, &query, user.clone());
+        let (constrained, authorizer) = (self.constrained_impersonation, &*self.authorizer);
+        let user = match impersonation::impersonated(request.headers(), asked, constrained, authorizer).await
+        {
             Ok(None) => user,
-            Ok(Some(other)) => {
-                audit::current(|record| record.impersonated(&other));
-                Arc::new(other)
+            Ok(Some(acting)) => {
+                audit::current(|record| record.impersonated(&acting.user, acting.constraint));
+                Arc::new(acting.user)
             }
             Err(status) => return refused(&status, form),
         };
@@ -323,25 +328,7 @@ impl Filters {
     }
 
     async fn authorize(&self, info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Result<(), Status> {
-        let mut attributes = Attributes {
-            user,
-            verb: info.verb.clone(),
-            resource_request: info.is_resource,
-            group: info.group.clone(),
-            version: info.version.clone(),
-            resource: info.resource.clone(),
-            subresource: info.subresource.clone(),
-            namespace: info.namespace.clone(),
-            name: info.name.clone(),
-            path: info.path.clone(),
-            ..Attributes::default()
-        };
-        if !info.verb_in_path && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
-            // A selector that can't be parsed is refused later, with its reason; here it narrows nothing.
-            let parse = |name| query.get(name).unwrap_or_default();
-            attributes.field_selector = fields::Selector::parse(parse("fieldSelector")).unwrap_or_default();
-            attributes.label_selector = labels::Selector::parse(parse("labelSelector")).unwrap_or_default();
-        }
+        let attributes = attributes(info, query, user);
         let verdict = self.authorizer.authorize(&attributes).await;
         let allowed = verdict.decision == Decision::Allow;
         audit::current(|record| {
@@ -350,6 +337,30 @@ impl Filters {
         });
         if allowed { Ok(()) } else { Err(authz::forbidden(&attributes, &verdict.reason)) }
     }
+}
+
+/// A request as authorizers see it.
+fn attributes(info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Attributes {
+    let mut attributes = Attributes {
+        user,
+        verb: info.verb.clone(),
+        resource_request: info.is_resource,
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        namespace: info.namespace.clone(),
+        name: info.name.clone(),
+        path: info.path.clone(),
+        ..Attributes::default()
+    };
+    if !info.verb_in_path && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+        // A selector that can't be parsed is refused later, with its reason; here it narrows nothing.
+        let parse = |name| query.get(name).unwrap_or_default();
+        attributes.field_selector = fields::Selector::parse(parse("fieldSelector")).unwrap_or_default();
+        attributes.label_selector = labels::Selector::parse(parse("labelSelector")).unwrap_or_default();
+    }
+    attributes
 }
 
 /// An answer that says under which objects of flow control it was made.
