@@ -5,6 +5,26 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::metrics::{self, Family, Type};
+
+static CHECK: Family = Family::apart(
+    "kubernetes_healthcheck",
+    "[STABLE] This metric records the result of a single healthcheck.",
+    Type::Gauge,
+    &["name", "type"],
+);
+static CHECKS: Family = Family::apart(
+    "kubernetes_healthchecks_total",
+    "[STABLE] This metric records the results of all healthcheck.",
+    Type::Counter,
+    &["name", "status", "type"],
+);
+
+/// What `/metrics/slis` answers: how the checks went, each time that they were asked for together.
+pub fn indicators() -> String {
+    metrics::render_apart(&[&CHECK, &CHECKS])
+}
+
 /// The result of a check; the text goes to the log and to those who may ask for the single check.
 pub type Outcome = Result<(), String>;
 
@@ -109,7 +129,11 @@ fn answer_all(endpoint: &str, checks: &[Check], query: &str) -> Answer {
             let _ = writeln!(text, "[+]{name} excluded: ok");
             continue;
         }
-        match (check.run)() {
+        let outcome = (check.run)();
+        let (value, status) = if outcome.is_ok() { (1.0, "success") } else { (0.0, "error") };
+        CHECK.with(&[name, endpoint]).set(value);
+        CHECKS.with(&[name, status, endpoint]).inc();
+        match outcome {
             Ok(()) => {
                 let _ = writeln!(text, "[+]{name} ok");
             }
@@ -163,6 +187,17 @@ mod tests {
         assert_eq!(body("/healthz/leaderElection", ""), Some((500, "internal server error: lost\n".into())));
         assert_eq!(body("/livez/leaderElection", "").map(|answer| answer.0), Some(404));
         assert_eq!(body("/metrics", ""), None);
+        let told = indicators();
+        for line in [
+            "kubernetes_healthcheck{name=\"leaderElection\",type=\"healthz\"} 0",
+            "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1",
+            "# TYPE kubernetes_healthchecks_total counter",
+            "kubernetes_healthchecks_total{name=\"leaderElection\",status=\"error\",type=\"healthz\"} 1",
+        ] {
+            assert!(told.lines().any(|l| l == line), "{line} is not in\n{told}");
+        }
+        assert!(told.contains("process_start_time_seconds"));
+        assert!(!metrics::render().contains("kubernetes_healthcheck"));
         let unknown = "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nlivez check passed\n";
         assert_eq!(body("/livez", "exclude=x&verbose=1"), Some((200, unknown.into())));
     }

@@ -109,6 +109,23 @@ impl Family {
         Self::new(name, help, Type::Histogram(bounds), labels)
     }
 
+    /// A family that is kept out of the exposition: [`render_apart`] alone writes it.
+    pub const fn apart(
+        name: &'static str,
+        help: &'static str,
+        kind: Type,
+        labels: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind,
+            labels,
+            series: RwLock::new(IndexMap::with_hasher(BuildHasherDefault::new())),
+            registered: AtomicBool::new(true),
+        }
+    }
+
     /// The series with these label values, in the order of the labels' names. Keep it where it is hot.
     pub fn with(&'static self, values: &[&str]) -> Arc<Series> {
         debug_assert_eq!(values.len(), self.labels.len(), "labels of {}", self.name);
@@ -301,6 +318,14 @@ pub fn render() -> String {
         collector(&mut out);
     }
     process::collect(&mut out);
+    out.text
+}
+
+/// An exposition of families that are kept apart, and of the process's start.
+pub fn render_apart(families: &[&'static Family]) -> String {
+    let mut out = Exposition { skip: DISABLED.read().clone(), ..Default::default() };
+    families.iter().for_each(|family| family.write(&mut out));
+    process::start(&mut out);
     out.text
 }
 

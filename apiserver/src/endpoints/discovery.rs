@@ -218,11 +218,20 @@ impl Discovery {
 }
 
 fn paths(groups: &[Group]) -> Value {
-    let mut paths: Vec<String> =
-        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/metrics/slis",
+        "/readyz",
+        "/version",
+    ]
+    .iter()
+    .map(ToString::to_string)
+    .collect();
     for group in groups.iter().filter(|g| !g.name.is_empty()) {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|(v, _)| format!("/apis/{}/{v}", group.name)));

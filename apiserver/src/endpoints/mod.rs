@@ -149,6 +149,10 @@ impl App {
                 let body = component_base::metrics::render();
                 Ok(answer::bytes(StatusCode::OK, component_base::metrics::CONTENT_TYPE, body))
             }
+            "/metrics/slis" => {
+                let content = component_base::metrics::CONTENT_TYPE;
+                Ok(answer::bytes(StatusCode::OK, content, component_base::health::indicators()))
+            }
             "/version" if !get => Err(not_allowed()),
             "/version" => {
                 let body = serde_json::to_vec_pretty(&component_base::version::info()).unwrap_or_default();

@@ -11,11 +11,7 @@ const PAGE: f64 = 4096.0;
 
 /// Writes what can be read; a line that can't be is left out.
 pub(super) fn collect(out: &mut Exposition) {
-    let Some(stat) = fs::read_to_string("/proc/self/stat").ok() else { return };
-    // The command's name may hold spaces and parentheses; fields count from after the last one.
-    let Some((_, rest)) = stat.rsplit_once(')') else { return };
-    let fields: Vec<f64> =
-        rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect();
+    let Some(fields) = fields() else { return };
     let field = |i: usize| fields.get(i).copied().unwrap_or(0.0);
     let mut gauge = |name: &str, help: &str, kind: Type, value: f64| {
         out.head(name, help, kind);
@@ -35,14 +31,29 @@ pub(super) fn collect(out: &mut Exposition) {
     }
     gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", Type::Gauge, field(19));
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.", Type::Gauge, field(20) * PAGE);
-    if let Some(boot) = boot_time() {
-        gauge(
-            "process_start_time_seconds",
-            "Start time of the process since unix epoch in seconds.",
-            Type::Gauge,
-            boot + field(18) / TICKS,
-        );
+    start_of(out, field(18));
+}
+
+/// Writes when the process started, alone.
+pub(super) fn start(out: &mut Exposition) {
+    if let Some(ticks) = fields().and_then(|fields| fields.get(18).copied()) {
+        start_of(out, ticks);
     }
+}
+
+fn start_of(out: &mut Exposition, ticks: f64) {
+    if let Some(boot) = boot_time() {
+        let name = "process_start_time_seconds";
+        out.head(name, "Start time of the process since unix epoch in seconds.", Type::Gauge);
+        out.sample(name, &[], boot + ticks / TICKS);
+    }
+}
+
+/// The fields of /proc/self/stat after the command's name, which may hold spaces and parentheses.
+fn fields() -> Option<Vec<f64>> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0.0)).collect())
 }
 
 fn max_fds() -> Option<f64> {

@@ -32,7 +32,7 @@ pub use client_ca::ClientCa;
 pub use tls::{TlsError, TlsOptions};
 
 use crate::flags::Parsed;
-use crate::health::Health;
+use crate::health::{Health, indicators};
 use crate::tasks::Tasks;
 use crate::{client, metrics};
 
@@ -84,8 +84,10 @@ impl Router {
 
     /// What every daemon serves: health, metrics, and the version.
     pub fn standard(health: &Health) -> Self {
-        let mut router =
-            Self::new().get("/metrics", || answer(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render()));
+        let text_of = |text| answer(StatusCode::OK, metrics::CONTENT_TYPE, text);
+        let mut router = Self::new()
+            .get("/metrics", move || text_of(metrics::render()))
+            .get("/metrics/slis", move || text_of(indicators()));
         for endpoint in ["/healthz", "/livez", "/readyz"] {
             let health = health.clone();
             let handler: Handler = Arc::new(move |request| {
