@@ -1,6 +1,6 @@
 //! What requests say beside their bodies: paths, queries, headers, tokens of pages.
 
-use apiserver::endpoints::negotiate::{self, Output};
+use apiserver::endpoints::negotiate::{self, Offer, Output};
 use apiserver::endpoints::options::{ListOptions, WriteOptions};
 use apiserver::engine::token;
 use apiserver::registry::{Endpoint, Storage};
@@ -47,7 +47,8 @@ pub(super) const REQUESTS: Target = Target {
             headers.insert(ACCEPT, value.clone());
             headers.insert(CONTENT_TYPE, value);
             for custom in [false, true] {
-                let _ = Output::negotiate(&headers, &query, custom, true);
+                let offer = Offer { custom, streams: true, tables: true, metadata: true };
+                let _ = Output::negotiate(&headers, &query, offer);
                 let _ = negotiate::input(&headers, custom);
             }
         }
