@@ -137,7 +137,8 @@ impl Server {
 
     /// The answer to a POST of JSON that accepts these types.
     pub async fn post_accepting(&self, accept: &str, path: &str, body: &Value) -> (u16, String) {
-        let request = Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request =
+            Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
         let request = request.header("accept", accept).header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(body.to_string()))).expect("a request");
         let (code, _, text) = self.exchange(request).await.unwrap_or_default();
@@ -180,7 +181,8 @@ impl Server {
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
         let ty = proto::schema::lookup(group, version, text("kind")).expect("a type");
         let body = Bytes::from(proto::protobuf::encode_object(object, ty));
-        let request = Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
+        let request =
+            Request::post(path).header("host", "localhost").header("authorization", "Bearer secret");
         let request = request.header("content-type", "application/vnd.kubernetes.protobuf");
         let answer = self.exchange(request.body(Full::new(body)).expect("a request")).await;
         answer.map_or((503, String::new()), |(status, _, text)| (status.as_u16(), text))

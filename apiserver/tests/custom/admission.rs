@@ -102,7 +102,8 @@ pub(crate) async fn webhooks_see_what_upstreams_see(server: &Server) {
         let request = &review["request"];
         let mut response = answer(path, request);
         response["uid"] = request["uid"].clone();
-        let body = json!({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response});
+        let body =
+            json!({"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response});
         record.lock().push(review.clone());
         body
     })
@@ -128,11 +129,13 @@ pub(crate) async fn webhooks_see_what_upstreams_see(server: &Server) {
 async fn refusals(server: &Server, port: u16, ca: &str, seen: &Mutex<Vec<Value>>) {
     let kind = "ValidatingWebhookConfiguration";
     let path = format!("/apis/{GROUP}/v1/namespaces/default/{PLURAL}");
-    register(server, kind, port, ca, &[(
-        "/custom-resource",
-        &["CREATE", "UPDATE", "DELETE"],
-        "deny-unwanted-custom-resource-data.k8s.io",
-    )])
+    register(
+        server,
+        kind,
+        port,
+        ca,
+        &[("/custom-resource", &["CREATE", "UPDATE", "DELETE"], "deny-unwanted-custom-resource-data.k8s.io")],
+    )
     .await;
     seen.lock().clear();
     let (code, told) =
@@ -160,13 +163,17 @@ async fn refusals(server: &Server, port: u16, ca: &str, seen: &Mutex<Vec<Value>>
 
 /// The reviews of the six writes: create, create, update, delete, update, delete.
 fn requests_are_upstreams(seen: &[Value]) {
-    let operations: Vec<_> = seen.iter().map(|r| r["request"]["operation"].as_str().unwrap_or_default()).collect();
+    let operations: Vec<_> =
+        seen.iter().map(|r| r["request"]["operation"].as_str().unwrap_or_default()).collect();
     assert_eq!(operations, ["CREATE", "CREATE", "UPDATE", "DELETE", "UPDATE", "DELETE"]);
     for review in seen {
         let request = &review["request"];
         let gvk = json!({"group": GROUP, "version": "v1", "kind": KIND});
         let gvr = json!({"group": GROUP, "version": "v1", "resource": PLURAL});
-        assert_eq!((&review["apiVersion"], &review["kind"]), (&json!("admission.k8s.io/v1"), &json!("AdmissionReview")));
+        assert_eq!(
+            (&review["apiVersion"], &review["kind"]),
+            (&json!("admission.k8s.io/v1"), &json!("AdmissionReview"))
+        );
         assert_eq!((&request["kind"], &request["requestKind"]), (&gvk, &gvk));
         assert_eq!((&request["resource"], &request["requestResource"]), (&gvr, &gvr));
         assert_eq!((&request["namespace"], &request["dryRun"]), (&json!("default"), &json!(false)));
@@ -180,9 +187,14 @@ fn requests_are_upstreams(seen: &[Value]) {
             let object = &request[name];
             assert_eq!(object.is_null(), !there, "{request}");
             if there {
-                assert_eq!((&object["apiVersion"], &object["kind"]), (&json!(format!("{GROUP}/v1")), &json!(KIND)));
+                assert_eq!(
+                    (&object["apiVersion"], &object["kind"]),
+                    (&json!(format!("{GROUP}/v1")), &json!(KIND))
+                );
                 assert!(object["data"]["webhook-e2e-test"].is_string(), "{request}");
-                assert!(object["metadata"]["uid"].is_string() && object["metadata"]["managedFields"].is_array());
+                assert!(
+                    object["metadata"]["uid"].is_string() && object["metadata"]["managedFields"].is_array()
+                );
             }
         }
         let options = match request["operation"].as_str() {
@@ -190,19 +202,33 @@ fn requests_are_upstreams(seen: &[Value]) {
             Some("UPDATE") => "UpdateOptions",
             _ => "DeleteOptions",
         };
-        assert_eq!((&request["options"]["kind"], &request["options"]["apiVersion"]), (&json!(options), &json!("meta.k8s.io/v1")));
+        assert_eq!(
+            (&request["options"]["kind"], &request["options"]["apiVersion"]),
+            (&json!(options), &json!("meta.k8s.io/v1"))
+        );
     }
 }
 
 async fn mutations(server: &Server, port: u16, ca: &str, definition: &str) {
     let kind = "MutatingWebhookConfiguration";
     let path = |version: &str| format!("/apis/{GROUP}/{version}/namespaces/default/{PLURAL}");
-    register(server, kind, port, ca, &[
-        ("/mutating-custom-resource", &["CREATE", "UPDATE"], "mutate-custom-resource-data-stage-1.k8s.io"),
-        ("/mutating-custom-resource", &["CREATE"], "mutate-custom-resource-data-stage-2.k8s.io"),
-    ])
+    register(
+        server,
+        kind,
+        port,
+        ca,
+        &[
+            (
+                "/mutating-custom-resource",
+                &["CREATE", "UPDATE"],
+                "mutate-custom-resource-data-stage-1.k8s.io",
+            ),
+            ("/mutating-custom-resource", &["CREATE"], "mutate-custom-resource-data-stage-2.k8s.io"),
+        ],
+    )
     .await;
-    let (code, made) = server.json(Method::POST, &path("v1"), object("m", json!({"mutation-start": "yes"}))).await;
+    let (code, made) =
+        server.json(Method::POST, &path("v1"), object("m", json!({"mutation-start": "yes"}))).await;
     let all = json!({"mutation-start": "yes", "mutation-stage-1": "yes", "mutation-stage-2": "yes"});
     assert_eq!((code, &made["data"]), (201, &all), "{made}");
     let versions = json!({"spec": {"versions": [version("v1", false), version("v2", true)]}}).to_string();

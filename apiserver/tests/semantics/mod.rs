@@ -273,6 +273,8 @@ async fn failures_are_upstreams() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     forms_are_negotiated(&server).await;
     some_endpoints_have_no_table(&server).await;
+    components_tell_how_they_are(&server).await;
+    times_are_refused_in_gos_words(&server).await;
     warnings_outlive_failures(&server).await;
     patches_keep_the_kind(&server).await;
     scales_are_owned(&server).await;
@@ -346,6 +348,40 @@ async fn some_endpoints_have_no_table(server: &Server) {
     }
 }
 
+/// What is made when it is read.
+async fn components_tell_how_they_are(server: &Server) {
+    let path = "/api/v1/componentstatuses";
+    let (code, list) = server.json(Method::GET, path, Value::Null).await;
+    let names: Vec<_> =
+        list["items"].as_array().into_iter().flatten().map(|c| &c["metadata"]["name"]).collect();
+    assert_eq!(
+        (code, names),
+        (200, vec![&json!("controller-manager"), &json!("scheduler"), &json!("etcd-0")])
+    );
+    let (_, one) = server.json(Method::GET, &format!("{path}/etcd-0"), Value::Null).await;
+    assert_eq!(one["conditions"], json!([{"type": "Healthy", "status": "True", "message": "ok"}]));
+    let (code, none) = server.json(Method::GET, &format!("{path}/x"), Value::Null).await;
+    assert_eq!((code, &none["message"]), (404, &json!("componentstatus \"x\" not found")));
+    let (_, none) =
+        server.json(Method::GET, &format!("{path}?fieldSelector=metadata.name%3Dx"), Value::Null).await;
+    assert_eq!(none["items"], json!([]));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let (_, headers, text) =
+        server.accepting(table, &format!("{path}?fieldSelector=metadata.name%3Detcd-0")).await;
+    assert!(text.contains(r#""cells":["etcd-0","Healthy","ok",""]"#), "{text}");
+    let warning = headers.get("warning").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    assert_eq!(warning, "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
+    let (_, _, told) = server.accepting("*/*", "/metrics/slis").await;
+    assert!(told.contains("kubernetes_healthcheck{name=\"ping\",type=\"readyz\"} 1"), "{told}");
+}
+
+async fn times_are_refused_in_gos_words(server: &Server) {
+    let map = json!({"metadata": {"name": "t", "creationTimestamp": "x"}});
+    let (code, told) = server.json(Method::POST, MAPS, map).await;
+    let message = r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006""#;
+    assert_eq!((code, &told["message"]), (400, &json!(message)));
+}
+
 async fn warnings_outlive_failures(server: &Server) {
     // The second owner makes the object invalid; the unknown field is told all the same.
     let object = json!({"metadata": {"name": "w", "ownerReferences": [{"uid": "1"}]}, "dta": {}});
@@ -398,9 +434,11 @@ async fn scales_are_owned(server: &Server) {
     let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "scaled"}, "spec": {"replicas": replicas}});
     let (code, scaled) = server.json(Method::PUT, &format!("{path}/scale?fieldManager=hpa"), scale(3)).await;
     assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(3)), "{scaled}");
-    let (_, _, text) = server.accepting("application/json;as=Table;v=v1;g=meta.k8s.io", &format!("{path}/scale")).await;
+    let (_, _, text) =
+        server.accepting("application/json;as=Table;v=v1;g=meta.k8s.io", &format!("{path}/scale")).await;
     let table: Value = serde_json::from_str(&text).unwrap_or_default();
-    let columns: Vec<_> = table["columnDefinitions"].as_array().into_iter().flatten().map(|c| &c["name"]).collect();
+    let columns: Vec<_> =
+        table["columnDefinitions"].as_array().into_iter().flatten().map(|c| &c["name"]).collect();
     assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
     let cells = table["rows"][0]["cells"].as_array().map(Vec::as_slice).unwrap_or_default();
     assert_eq!(cells.get(..3), Some(&[json!("scaled"), json!(3), json!(0)][..]), "{text}");
