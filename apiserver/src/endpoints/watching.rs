@@ -89,7 +89,7 @@ impl Target {
             wake: Box::pin(tokio::time::sleep_until(wake)),
             heading: true,
             ended: false,
-            stopping: Box::pin(self.app.stopping.clone().cancelled_owned()),
+            stopping: Box::pin(self.app.stopping.child_token().cancelled_owned()),
         };
         let stream = futures::stream::unfold(events, |mut events| async move {
             let piece = events.next().await?;

@@ -85,7 +85,8 @@ async fn connection<H: Handler>(
         address,
         certificates,
         verified: parking_lot::Mutex::new(None),
-        leave: CancellationToken::new(),
+        // Of its own, so that connections don't all look at the same token whenever they wake.
+        leave: stop.child_token(),
     });
     let leave = peer.leave.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
@@ -110,7 +111,7 @@ async fn connection<H: Handler>(
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = async { tokio::select! { () = stop.cancelled() => {}, () = leave.cancelled() => {} } } => {
+        () = leave.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
