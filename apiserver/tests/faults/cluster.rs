@@ -153,7 +153,7 @@ impl Cluster {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             };
-            let ready = tokio::time::timeout(Duration::from_secs(60), ready).await;
+            let ready = tokio::time::timeout(super::RECOVERY, ready).await;
             ready.unwrap_or_else(|_| {
                 panic!("the server at {port} is ready; logs: {}", self.directory.display())
             });
