@@ -133,7 +133,7 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
             "application/strategic-merge-patch+json",
             r#"{"$patch": "explode"}"#,
             500,
-            "InternalError",
+            "",
             "Unknown patch type found: explode",
         ),
         (
