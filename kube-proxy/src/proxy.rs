@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{Node, Service, Slice, UDP, backends};
 use crate::nft::{Error, Family};
 use crate::rules::table::{Commit, PortKey};
-use crate::rules::{Plan, Settings, Table, plan};
+use crate::rules::{Settings, Table, plan};
 
 /// A Service's namespace and name.
 pub type ServiceKey = (String, String);
@@ -109,8 +109,8 @@ impl Proxy {
         while first || !dirty.is_empty() {
             let mut again = BTreeSet::new();
             for index in 0..self.tables.len() {
-                let changes = self.plan(index, &dirty, &mut done);
-                match self.tables[index].apply(changes, kernel) {
+                self.stage(index, &dirty, &mut done);
+                match self.tables[index].commit(kernel) {
                     Ok(freed) => {
                         again.extend(freed.iter().map(|k| (k.0.clone(), k.1.clone())));
                     }
@@ -123,15 +123,16 @@ impl Proxy {
         failure.map_or(Ok(done), Err)
     }
 
-    fn plan(
-        &self,
-        index: usize,
-        dirty: &BTreeSet<ServiceKey>,
-        done: &mut Done,
-    ) -> Vec<(PortKey, Option<Plan>)> {
-        let table = &self.tables[index];
+    /// Plans the ports of these Services anew.
+    fn stage(&mut self, index: usize, dirty: &BTreeSet<ServiceKey>, done: &mut Done) {
+        let table = &mut self.tables[index];
         let family = table.family();
-        let mut changes = Vec::new();
+        let mut udp = false;
+        let mut change = |table: &mut Table, key: PortKey, plan| {
+            done.changed += 1;
+            udp |= key.3 == UDP;
+            table.stage(key, plan);
+        };
         for key in dirty {
             let service = self.services.get(key);
             let slices = self.slices.get(key).map_or(&[][..], Vec::as_slice);
@@ -144,17 +145,16 @@ impl Proxy {
                 let backends = backends(slices.iter().map(|s| &**s), port, family, &self.node.name);
                 let plan = service.and_then(|s| plan::plan(s, port, family, &backends, &self.node, before));
                 if plan.as_ref() != before {
-                    changes.push((port_key, plan));
+                    change(table, port_key, plan);
                 }
             }
-            changes.extend(known.into_iter().map(|gone| (gone, None)));
+            for gone in known {
+                change(table, gone, None);
+            }
         }
-        done.changed += changes.len();
-        let udp = |(key, _): &(PortKey, Option<Plan>)| key.3 == UDP;
-        if changes.iter().any(udp) && !done.stale_udp.contains(&family) {
+        if udp && !done.stale_udp.contains(&family) {
             done.stale_udp.push(family);
         }
-        changes
     }
 
     /// How many ready endpoints this node has of each Service that load balancers ask about: port, Service,

@@ -133,6 +133,10 @@ impl Backend<'_> {
         self.endpoint.serving
     }
 
+    fn target(&self) -> Target {
+        Target { ip: self.address.ip(), port: self.address.port(), here: self.local }
+    }
+
     fn is_last_resort(&self) -> bool {
         self.endpoint.serving && self.endpoint.terminating
     }
@@ -161,15 +165,31 @@ pub fn backends<'a>(
     found.into_values().collect()
 }
 
+/// An endpoint that traffic may go to. There are many, and a `SocketAddr` takes half as much again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Is it on this node? Then it may reach itself through the Service.
+    pub here: bool,
+}
+
+impl Target {
+    /// Are these two one endpoint, if perhaps on different nodes?
+    pub fn is_same(&self, other: &Target) -> bool {
+        (self.ip, self.port) == (other.ip, other.port)
+    }
+}
+
 /// The endpoints that a port's traffic may go to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Selected {
     /// For traffic that may go anywhere.
-    pub cluster: Vec<SocketAddr>,
+    pub cluster: Vec<Target>,
     /// For traffic that must stay on this node.
-    pub local: Vec<SocketAddr>,
-    /// Of those, the ones on this node: they may be reached by themselves through the Service.
-    pub here: Vec<SocketAddr>,
+    pub local: Vec<Target>,
     /// Is there any endpoint at all, if perhaps on another node?
     pub any: bool,
     /// Every endpoint that still serves: connections to them are kept.
@@ -186,8 +206,8 @@ enum Topology {
 /// Chooses the endpoints for a port.
 pub fn select(service: &Service, port: &Port, family: Family, all: &[Backend], node: &Node) -> Selected {
     let mut selected = Selected::default();
-    let addresses = |keep: &dyn Fn(&Backend) -> bool| -> Vec<SocketAddr> {
-        all.iter().filter(|b| keep(b)).map(|b| b.address).collect()
+    let targets = |keep: &dyn Fn(&Backend) -> bool| -> Vec<Target> {
+        all.iter().filter(|b| keep(b)).map(Backend::target).collect()
     };
     if service.uses_cluster(port, family) {
         let near: Box<dyn Fn(&Backend) -> bool> = match topology(all, node) {
@@ -195,22 +215,20 @@ pub fn select(service: &Service, port: &Port, family: Family, all: &[Backend], n
             Topology::SameNode => Box::new(|b| b.endpoint.nodes.iter().any(|n| **n == *node.name)),
             Topology::SameZone => Box::new(|b| b.endpoint.zones.iter().any(|z| **z == *node.zone)),
         };
-        selected.cluster = addresses(&|b| b.is_ready() && near(b));
+        selected.cluster = targets(&|b| b.is_ready() && near(b));
         if selected.cluster.is_empty() {
-            selected.cluster = addresses(&|b| b.is_last_resort());
+            selected.cluster = targets(&|b| b.is_last_resort());
         }
         selected.any = !selected.cluster.is_empty();
     }
     if service.uses_local(port, family) {
         selected.any |= all.iter().any(|b| b.is_ready() || b.is_last_resort());
-        selected.local = addresses(&|b| b.local && b.is_ready());
+        selected.local = targets(&|b| b.local && b.is_ready());
         if selected.local.is_empty() {
-            selected.local = addresses(&|b| b.local && b.is_last_resort());
+            selected.local = targets(&|b| b.local && b.is_last_resort());
         }
     }
-    selected.serving = addresses(&|b| b.is_serving());
-    let chosen = |a: &SocketAddr| selected.cluster.contains(a) || selected.local.contains(a);
-    selected.here = all.iter().filter(|b| b.local && chosen(&b.address)).map(|b| b.address).collect();
+    selected.serving = all.iter().filter(|b| b.is_serving()).map(|b| b.address).collect();
     selected
 }
 

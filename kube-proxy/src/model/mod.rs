@@ -4,7 +4,7 @@ mod endpoints;
 mod node;
 mod service;
 
-pub use endpoints::{Backend, Selected, Slice, backends, select};
+pub use endpoints::{Backend, Selected, Slice, Target, backends, select};
 pub use node::Node;
 pub use service::{Port, Service};
 

@@ -21,7 +21,7 @@ pub struct Balance {
     /// For node ports? They are looked up under no address.
     pub node_port: bool,
     /// Of how many.
-    pub count: usize,
+    pub count: u32,
     /// For how long a client keeps the one it got, in seconds.
     pub affinity: Option<u32>,
 }
@@ -35,7 +35,7 @@ pub enum Chain {
     External(Balance),
     /// For traffic from outside that must stay on this node, except what comes from this node's own pods and
     /// processes: for them it is as if it came from inside. The second is the number of local endpoints.
-    ExternalLocal(Balance, usize),
+    ExternalLocal(Balance, u32),
 }
 
 impl Balance {
@@ -118,7 +118,7 @@ impl Balance {
         };
         let load = |rule: Rule| load(rule).protocol_and_port(protocol);
         let pick =
-            |rule: Rule| rule.random(found, self.count as u32).map(endpoints.name(), destination, found);
+            |rule: Rule| rule.random(found, self.count).map(endpoints.name(), destination, found);
         let Some(seconds) = self.affinity else {
             batch.add_rule(name, &pick(load(Rule::new(family))).dnat(found));
             return;

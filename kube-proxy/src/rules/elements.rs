@@ -1,11 +1,13 @@
 //! Sets, maps and their elements.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::plan::{Frontend, Plan};
 use super::{List, chains::affinity_map};
+use crate::model::Target;
 use crate::nft::{Batch, Data, Element, Family, Set, Verdict, flags, octets};
 
 /// nft's numbers of types, which make listings readable.
@@ -72,11 +74,6 @@ impl SetId {
             SetId::NodePortIps => "nodeport-ips",
             SetId::ServiceCidrs => "service-cidrs",
         }
-    }
-
-    /// Can several Services have the same element?
-    pub(super) fn is_shared(self) -> bool {
-        matches!(self, SetId::ClusterIps | SetId::Hairpins)
     }
 
     pub(super) fn create(self, batch: &mut Batch, family: Family) {
@@ -159,9 +156,9 @@ fn push_port(key: &mut Vec<u8>, port: u16) {
     key.extend_from_slice(&[0, 0]);
 }
 
-fn push_endpoint(key: &mut Vec<u8>, endpoint: SocketAddr) {
-    key.extend(octets(endpoint.ip()));
-    push_port(key, endpoint.port());
+fn push_endpoint(key: &mut Vec<u8>, endpoint: &Target) {
+    key.extend(octets(endpoint.ip));
+    push_port(key, endpoint.port);
 }
 
 impl Frontend {
@@ -176,12 +173,39 @@ impl Frontend {
     }
 }
 
-/// All elements of a port's plan.
+/// An element that the plans of several Services may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Shared {
+    /// The address is a cluster IP.
+    ClusterIp(IpAddr),
+    /// What is at this address may reach itself.
+    Hairpin(Frontend),
+}
+
+impl Shared {
+    /// Those of a port's plan.
+    pub(super) fn of(plan: &Plan) -> BTreeSet<Shared> {
+        let hairpin = |t: &Target| Frontend { address: Some(t.ip), protocol: plan.protocol, port: t.port };
+        let hairpins = plan.hairpins().map(|t| Shared::Hairpin(hairpin(t)));
+        plan.cluster_ip.map(Shared::ClusterIp).into_iter().chain(hairpins).collect()
+    }
+
+    /// As an element of its set.
+    pub(super) fn element(self) -> (SetId, Element) {
+        match self {
+            Shared::ClusterIp(address) => (SetId::ClusterIps, element(octets(address))),
+            Shared::Hairpin(Frontend { address, protocol, port }) => {
+                let mut bytes = address.map(octets).unwrap_or_default();
+                bytes.extend(key(address, protocol, port));
+                (SetId::Hairpins, element(bytes))
+            }
+        }
+    }
+}
+
+/// The elements that a port's plan has to itself.
 pub(super) fn elements_of(plan: &Plan, family: Family) -> Vec<(SetId, Element)> {
     let mut all = Vec::new();
-    if let Some(address) = plan.cluster_ip {
-        all.push((SetId::ClusterIps, element(octets(address))));
-    }
     for (frontend, chain) in &plan.routes {
         let set = if frontend.address.is_some() { SetId::ServiceIps } else { SetId::NodePorts };
         let verdict = Some(Verdict::Goto(chain.name()));
@@ -203,13 +227,6 @@ pub(super) fn elements_of(plan: &Plan, family: Family) -> Vec<(SetId, Element)> 
         let key = key(frontend.address, frontend.protocol, frontend.port);
         all.push((set, Element { verdict: Some(verdict.clone()), ..element(key) }));
     }
-    for endpoint in &plan.hairpins {
-        let mut key = octets(endpoint.ip());
-        key.extend(octets(endpoint.ip()));
-        key.extend_from_slice(&[plan.protocol, 0, 0, 0]);
-        push_port(&mut key, endpoint.port());
-        all.push((SetId::Hairpins, element(key)));
-    }
     for (frontend, ranges) in &plan.guarded {
         let base = key(frontend.address, frontend.protocol, frontend.port);
         all.push((SetId::FirewallIps, element(base.clone())));
@@ -226,7 +243,7 @@ fn add_endpoints(
     all: &mut Vec<(SetId, Element)>,
     frontend: &Frontend,
     list: List,
-    endpoints: &[SocketAddr],
+    endpoints: &[Target],
     affinity: Option<u32>,
     family: Family,
 ) {
@@ -236,7 +253,7 @@ fn add_endpoints(
     };
     for (index, endpoint) in endpoints.iter().enumerate() {
         let mut value = Vec::new();
-        push_endpoint(&mut value, *endpoint);
+        push_endpoint(&mut value, endpoint);
         let mut key = frontend.any_key(family);
         if affinity.is_some() {
             all.push((live, element([key.as_slice(), &value].concat())));

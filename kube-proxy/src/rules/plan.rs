@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Balance, Chain, List};
-use crate::model::{Backend, Node, Port, Protocol, Service, UDP, select};
+use crate::model::{Backend, Node, Port, Protocol, Service, Target, UDP, select};
 use crate::nft::{Family, Verdict};
 
 /// An address that a Service port answers to.
@@ -33,11 +33,9 @@ pub struct Plan {
     /// Frontends only some sources may use.
     pub guarded: Box<[(Frontend, Box<[IpNet]>)]>,
     /// The endpoints for traffic that may go anywhere.
-    pub cluster: Box<[SocketAddr]>,
+    pub cluster: Box<[Target]>,
     /// The endpoints for traffic that must stay here.
-    pub local: Box<[SocketAddr]>,
-    /// Endpoints that may reach themselves through the Service.
-    pub hairpins: Box<[SocketAddr]>,
+    pub local: Box<[Target]>,
     /// How long clients stay with an endpoint.
     pub affinity: Option<u32>,
     /// For UDP: the endpoints whose connections are kept.
@@ -60,6 +58,11 @@ impl Plan {
     pub fn frontends(&self) -> impl Iterator<Item = Frontend> {
         let routes = self.routes.iter().map(|(f, _)| *f);
         routes.chain(self.closed.iter().map(|(f, _)| *f)).chain(self.guarded.iter().map(|(f, _)| *f))
+    }
+
+    /// Endpoints that may reach themselves through the Service; some come twice.
+    pub fn hairpins(&self) -> impl Iterator<Item = &Target> {
+        self.cluster.iter().chain(&self.local).filter(|target| target.here)
     }
 
     /// Leaves out the frontends that another Service has.
@@ -86,7 +89,7 @@ pub fn plan(
 ) -> Option<Plan> {
     let cluster_ip = Service::of_family(&service.cluster_ips, family).next()?;
     let selected = select(service, port, family, backends, node);
-    let keep = |old: fn(&Plan) -> &[SocketAddr], new: Vec<SocketAddr>| -> Box<[SocketAddr]> {
+    let keep = |old: fn(&Plan) -> &[Target], new: Vec<Target>| -> Box<[Target]> {
         in_place(before.map_or(&[], old), new)
     };
     let mut plan = Plan {
@@ -94,7 +97,6 @@ pub fn plan(
         protocol: port.protocol,
         cluster: keep(|p| &p.cluster, selected.cluster),
         local: keep(|p| &p.local, selected.local),
-        hairpins: selected.here.into(),
         affinity: service.affinity,
         serving: if port.protocol == UDP { selected.serving.into() } else { Box::default() },
         ..Plan::default()
@@ -103,7 +105,7 @@ pub fn plan(
     let mut closed = Vec::new();
     let balance = |list: List, node_port| {
         let count = if list == List::Cluster { plan.cluster.len() } else { plan.local.len() };
-        Balance { list, node_port, count, affinity: plan.affinity }
+        Balance { list, node_port, count: count as u32, affinity: plan.affinity }
     };
     // Traffic that finds no endpoint anywhere is told so; what only finds none on this node is dropped, since
     // the sender's load balancer is about to learn of it.
@@ -134,7 +136,7 @@ pub fn plan(
     external.dedup();
     for outside in external.into_iter().filter(|f| *f != internal) {
         let any_node = balance(List::Cluster, outside.address.is_none());
-        let here = plan.local.len();
+        let here = plan.local.len() as u32;
         let chain = match service.external_local {
             true => Chain::ExternalLocal(any_node, here),
             false => Chain::External(any_node),
@@ -165,17 +167,19 @@ pub fn plan(
 }
 
 /// The new endpoints in an order that keeps as many of the old in their place as possible.
-fn in_place(old: &[SocketAddr], new: Vec<SocketAddr>) -> Box<[SocketAddr]> {
-    let mut places: Vec<Option<SocketAddr>> = vec![None; new.len()];
+fn in_place(old: &[Target], new: Vec<Target>) -> Box<[Target]> {
+    let mut places: Vec<Option<Target>> = vec![None; new.len()];
     let mut rest = Vec::new();
     for endpoint in new {
-        match old.iter().position(|o| *o == endpoint).filter(|i| *i < places.len()) {
+        match old.iter().position(|o| o.is_same(&endpoint)).filter(|i| *i < places.len()) {
             Some(place) => places[place] = Some(endpoint),
             None => rest.push(endpoint),
         }
     }
     let mut rest = rest.into_iter();
-    places.into_iter().filter_map(|place| place.or_else(|| rest.next())).collect()
+    let mut all = Vec::with_capacity(places.len());
+    all.extend(places.into_iter().filter_map(|place| place.or_else(|| rest.next())));
+    all.into()
 }
 
 #[cfg(test)]
@@ -184,7 +188,7 @@ mod tests {
 
     #[test]
     fn endpoints_keep_their_place() {
-        let e = |n: u8| SocketAddr::from(([10, 0, 0, n], 80));
+        let e = |n: u8| Target { ip: [10, 0, 0, n].into(), port: 80, here: false };
         let order = |old: &[u8], new: &[u8]| {
             let old: Vec<_> = old.iter().map(|n| e(*n)).collect();
             in_place(&old, new.iter().map(|n| e(*n)).collect()).to_vec()

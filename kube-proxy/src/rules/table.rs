@@ -1,9 +1,11 @@
 //! The table of one family: what is in the kernel, and how it becomes what it should be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::elements::{SetId, create_affinity_map, elements_of};
+use super::elements::{SetId, Shared, create_affinity_map, elements_of};
 use super::plan::{Frontend, Plan};
 use super::{Chain, Settings, TABLE, skeleton};
 use crate::nft::{Batch, Element, Error, Family};
@@ -29,21 +31,33 @@ pub struct Table {
     family: Family,
     settings: Settings,
     /// In order, so that the ports of one Service are side by side.
-    plans: BTreeMap<PortKey, Plan>,
+    plans: BTreeMap<PortKey, Box<Plan>>,
     owners: HashMap<Frontend, PortKey>,
-    shared: HashMap<(SetId, Element), u32>,
+    uses: Uses,
     chains: HashSet<Chain>,
     affinities: BTreeSet<u32>,
     /// Ports that wait for a frontend another Service has.
     contenders: BTreeMap<Frontend, BTreeSet<PortKey>>,
+    staged: Staged,
     whole: bool,
 }
 
-/// What a transaction will do, by set.
+/// What the next transaction will do, unless it builds the table anew.
 #[derive(Debug, Default)]
-struct Difference {
+struct Staged {
     gone: BTreeMap<SetId, Vec<Element>>,
     new: BTreeMap<SetId, Vec<Element>>,
+    chains: BTreeSet<Chain>,
+    affinities: BTreeSet<u32>,
+    /// Ports that may have a frontend once it took effect.
+    freed: Vec<PortKey>,
+}
+
+/// How many plans have each element that several may have.
+#[derive(Debug, Default)]
+struct Uses {
+    cluster_ips: HashMap<IpAddr, u32>,
+    hairpins: HashMap<Frontend, u32>,
 }
 
 impl Table {
@@ -54,10 +68,11 @@ impl Table {
             settings,
             plans: BTreeMap::new(),
             owners: HashMap::new(),
-            shared: HashMap::new(),
+            uses: Uses::default(),
             chains: HashSet::new(),
             affinities: BTreeSet::new(),
             contenders: BTreeMap::new(),
+            staged: Staged::default(),
             whole: true,
         }
     }
@@ -69,12 +84,12 @@ impl Table {
 
     /// What a port came to last.
     pub fn plan(&self, key: &PortKey) -> Option<&Plan> {
-        self.plans.get(key)
+        self.plans.get(key).map(|plan| &**plan)
     }
 
     /// All ports' plans.
     pub fn plans(&self) -> impl Iterator<Item = (&PortKey, &Plan)> {
-        self.plans.iter()
+        self.plans.iter().map(|(key, plan)| (key, &**plan))
     }
 
     /// The ports of a Service that have a plan.
@@ -97,45 +112,40 @@ impl Table {
         self.whole
     }
 
-    /// Makes the kernel hold these plans for these ports. The ports returned are to be planned again: a frontend
-    /// they wanted is free now.
-    pub fn apply(
-        &mut self,
-        changes: Vec<(PortKey, Option<Plan>)>,
-        kernel: &dyn Commit,
-    ) -> Result<Vec<PortKey>, Error> {
-        let mut difference = Difference::default();
-        let mut chains = BTreeSet::new();
-        let mut affinities = BTreeSet::new();
-        let mut freed = Vec::new();
-        for (key, plan) in changes {
-            let plan = plan.map(|plan| self.claim(&key, plan));
-            let old = match &plan {
-                Some(plan) => {
-                    chains.extend(plan.routes.iter().map(|(_, chain)| *chain));
-                    affinities.extend(plan.affinity);
-                    self.plans.insert(key.clone(), plan.clone())
-                }
-                None => self.plans.remove(&key),
-            };
-            self.release(&key, old.as_ref(), plan.as_ref(), &mut freed);
-            self.count(&mut difference, old.as_ref(), plan.as_ref());
+    /// Takes over what a port comes to now; [`commit`](Self::commit) tells the kernel.
+    pub fn stage(&mut self, key: PortKey, plan: Option<Plan>) {
+        let plan = plan.map(|plan| self.claim(&key, plan));
+        let old = self.plans.remove(&key);
+        self.release(&key, old.as_deref(), plan.as_ref());
+        self.count(old.as_deref(), plan.as_ref());
+        if let Some(plan) = plan {
+            if !self.whole {
+                self.staged.chains.extend(plan.routes.iter().map(|(_, chain)| *chain));
+                self.staged.affinities.extend(plan.affinity);
+            }
+            self.plans.insert(key, Box::new(plan));
         }
+    }
+
+    /// Makes the kernel hold what was staged. The ports returned are to be planned again: a frontend they wanted
+    /// is free now.
+    pub fn commit(&mut self, kernel: &dyn Commit) -> Result<Vec<PortKey>, Error> {
+        let staged = std::mem::take(&mut self.staged);
         let mut batch = Batch::new(self.family, TABLE);
         if self.whole {
             self.write_all(&mut batch);
         } else {
-            for (set, elements) in &difference.gone {
+            for (set, elements) in &staged.gone {
                 batch.delete_elements(set.name(), elements);
             }
-            self.write_chains(&mut batch, chains, affinities);
-            for (set, elements) in &difference.new {
+            self.write_chains(&mut batch, staged.chains, staged.affinities);
+            for (set, elements) in &staged.new {
                 batch.add_elements(set.name(), elements);
             }
         }
         let result = kernel.commit(batch);
         self.whole = result.is_err();
-        result.map(|()| freed)
+        result.map(|()| staged.freed)
     }
 
     /// Leaves out frontends that another port has, and notes that this one wants them.
@@ -158,46 +168,45 @@ impl Table {
     }
 
     /// Gives up the frontends a port no longer has.
-    fn release(&mut self, key: &PortKey, old: Option<&Plan>, new: Option<&Plan>, freed: &mut Vec<PortKey>) {
+    fn release(&mut self, key: &PortKey, old: Option<&Plan>, new: Option<&Plan>) {
         let kept: HashSet<_> = new.into_iter().flat_map(Plan::frontends).collect();
         for frontend in old.into_iter().flat_map(Plan::frontends).filter(|f| !kept.contains(f)) {
             if self.owners.get(&frontend) == Some(key) {
                 self.owners.remove(&frontend);
-                freed.extend(self.contenders.remove(&frontend).into_iter().flatten());
+                self.staged.freed.extend(self.contenders.remove(&frontend).into_iter().flatten());
             }
         }
     }
 
-    /// Adds to the difference what changes from one plan to the other.
-    fn count(&mut self, difference: &mut Difference, old: Option<&Plan>, new: Option<&Plan>) {
+    /// Stages what changes from one plan to the other. Without a difference to make, only uses are counted:
+    /// everything is going to be written.
+    fn count(&mut self, old: Option<&Plan>, new: Option<&Plan>) {
+        let shared = |plan: Option<&Plan>| plan.map(Shared::of).unwrap_or_default();
+        let (before, after) = (shared(old), shared(new));
+        for element in after.difference(&before).filter(|e| self.uses.add(**e)) {
+            if !self.whole {
+                let (set, element) = element.element();
+                self.staged.add(set, element);
+            }
+        }
+        for element in before.difference(&after).filter(|e| self.uses.remove(**e)) {
+            if !self.whole {
+                let (set, element) = element.element();
+                self.staged.remove(set, element);
+            }
+        }
+        if self.whole {
+            return;
+        }
         let elements = |plan: Option<&Plan>| -> BTreeSet<_> {
             plan.map(|p| elements_of(p, self.family)).unwrap_or_default().into_iter().collect()
         };
         let (old, new) = (elements(old), elements(new));
         for (set, element) in new.difference(&old).cloned() {
-            if set.is_shared() {
-                let uses = self.shared.entry((set, element.clone())).or_default();
-                *uses += 1;
-                if *uses > 1 {
-                    continue;
-                }
-            }
-            if self.whole {
-                // Everything is going to be written.
-                continue;
-            }
-            difference.add(set, element);
+            self.staged.add(set, element);
         }
         for (set, element) in old.difference(&new).cloned() {
-            if set.is_shared() {
-                let uses = self.shared.entry((set, element.clone())).or_default();
-                *uses = uses.saturating_sub(1);
-                if *uses > 0 {
-                    continue;
-                }
-                self.shared.remove(&(set, element.clone()));
-            }
-            difference.remove(set, element);
+            self.staged.remove(set, element);
         }
     }
 
@@ -225,22 +234,60 @@ impl Table {
         let chains = self.plans.values().flat_map(|p| p.routes.iter().map(|(_, c)| *c)).collect();
         let affinities = self.plans.values().filter_map(|p| p.affinity).collect();
         self.write_chains(batch, chains, affinities);
-        let mut all: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
-        for (set, element) in self.shared.keys() {
-            all.entry(*set).or_default().push(element.clone());
-        }
-        for (set, element) in self.plans.values().flat_map(|p| elements_of(p, self.family)) {
-            if !set.is_shared() {
-                all.entry(set).or_default().push(element);
+        // Elements are told in parts: all of them at once would take far more than the plans.
+        let mut parts: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
+        let shared = self.uses.elements().map(Shared::element);
+        let own = self.plans.values().flat_map(|p| elements_of(p, self.family));
+        for (set, element) in shared.chain(own) {
+            let part = parts.entry(set).or_default();
+            part.push(element);
+            if part.len() == PART {
+                batch.add_elements(set.name(), &*part);
+                part.clear();
             }
         }
-        for (set, elements) in &all {
-            batch.add_elements(set.name(), elements);
+        for (set, part) in &parts {
+            batch.add_elements(set.name(), part);
         }
     }
 }
 
-impl Difference {
+/// How many elements of a set are put into the transaction at once: about as many as fit into one message.
+const PART: usize = 1024;
+
+impl Uses {
+    /// Counts a use; is it the first?
+    fn add(&mut self, element: Shared) -> bool {
+        let uses = match element {
+            Shared::ClusterIp(address) => self.cluster_ips.entry(address).or_default(),
+            Shared::Hairpin(endpoint) => self.hairpins.entry(endpoint).or_default(),
+        };
+        *uses += 1;
+        *uses == 1
+    }
+
+    /// Counts a use less; was it the last?
+    fn remove(&mut self, element: Shared) -> bool {
+        fn less<K: Eq + Hash>(uses: &mut HashMap<K, u32>, key: &K) -> bool {
+            let left = uses.get_mut(key).map(|uses| {
+                *uses -= 1;
+                *uses
+            });
+            left == Some(0) && uses.remove(key).is_some()
+        }
+        match element {
+            Shared::ClusterIp(address) => less(&mut self.cluster_ips, &address),
+            Shared::Hairpin(endpoint) => less(&mut self.hairpins, &endpoint),
+        }
+    }
+
+    fn elements(&self) -> impl Iterator<Item = Shared> {
+        let cluster_ips = self.cluster_ips.keys().copied().map(Shared::ClusterIp);
+        cluster_ips.chain(self.hairpins.keys().copied().map(Shared::Hairpin))
+    }
+}
+
+impl Staged {
     /// An element that one change takes away and a later one brings back stays.
     fn add(&mut self, set: SetId, element: Element) {
         let gone = self.gone.entry(set).or_default();
