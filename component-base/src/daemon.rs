@@ -10,11 +10,6 @@ use crate::flags::{self, Group, Parsed};
 use crate::tasks::Tasks;
 use crate::{logs, metrics, version};
 
-/// The allocator of all daemons: with static glibc's, large lists cost a sixth more. It must not ask for huge pages, which
-/// nearly double what an idle daemon takes.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What a daemon is.
 pub struct Spec {
     /// Its name, as upstream's.

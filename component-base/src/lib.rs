@@ -13,6 +13,7 @@ pub mod flags;
 pub mod health;
 pub mod leader;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod queue;
 pub mod serving;

@@ -3,21 +3,26 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Node, Service, Slice, UDP, backends};
-use crate::nft::{Error, Family};
-use crate::rules::table::{Commit, PortKey};
-use crate::rules::{Settings, Table, plan};
+use proto::meta::Key;
 
-/// A Service's namespace and name.
-pub type ServiceKey = (String, String);
+use crate::model::{Node, Service, ServiceKey, Slice, UDP, backends};
+use crate::nft::{Error, Family};
+use crate::rules::table::{Commit, PortId, PortKey};
+use crate::rules::{Settings, Table, plan};
 
 /// The proxy of this node.
 pub struct Proxy {
     tables: Vec<Table>,
     node: Node,
-    services: HashMap<ServiceKey, Arc<Service>>,
-    slices: HashMap<ServiceKey, Vec<Arc<Slice>>>,
+    services: HashMap<ServiceKey, Known>,
     dirty: BTreeSet<ServiceKey>,
+}
+
+/// What is known of a Service.
+#[derive(Default)]
+struct Known {
+    service: Option<Arc<Service>>,
+    slices: Vec<Arc<Slice>>,
 }
 
 /// What a synchronization did.
@@ -36,7 +41,6 @@ impl Proxy {
             tables: tables.into_iter().map(|(family, settings)| Table::new(family, settings)).collect(),
             node,
             services: HashMap::new(),
-            slices: HashMap::new(),
             dirty: BTreeSet::new(),
         }
     }
@@ -44,36 +48,42 @@ impl Proxy {
     /// A Service appeared, changed or went away.
     pub fn service_changed(&mut self, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
         let Some(either) = new.or(old) else { return };
-        let key = (either.namespace.clone(), either.name.clone());
-        match new {
-            Some(service) => self.services.insert(key.clone(), service.clone()),
-            None => self.services.remove(&key),
-        };
-        self.dirty.insert(key);
+        let key = Key::new(either.identity.namespace(), either.identity.name());
+        self.change(key, |known| known.service = new.cloned());
     }
 
     /// A slice appeared, changed or went away.
     pub fn slice_changed(&mut self, old: Option<&Arc<Slice>>, new: Option<&Arc<Slice>>) {
-        let key = |slice: &Slice| Some((slice.namespace.clone(), slice.service.clone()?));
+        let key = |slice: &Slice| Some(Key::new(slice.identity.namespace(), slice.service.clone()?));
         if let Some((old, key)) = old.and_then(|s| Some((s, key(s)?))) {
-            if let Some(slices) = self.slices.get_mut(&key) {
-                slices.retain(|s| s.name != old.name);
-                if slices.is_empty() {
-                    self.slices.remove(&key);
-                }
-            }
-            self.dirty.insert(key);
+            self.change(key, |known| known.slices.retain(|s| s.identity.name() != old.identity.name()));
         }
         if let Some((new, key)) = new.and_then(|s| Some((s, key(s)?))) {
-            self.slices.entry(key.clone()).or_default().push(new.clone());
-            self.dirty.insert(key);
+            self.change(key, |known| {
+                // Most Services have one.
+                known.slices.reserve_exact(1);
+                known.slices.push(new.clone());
+            });
         }
+    }
+
+    fn change(&mut self, key: Key, change: impl FnOnce(&mut Known)) {
+        let key = match self.services.get_key_value(&key) {
+            Some((known, _)) => known.clone(),
+            None => Arc::new(key),
+        };
+        let known = self.services.entry(key.clone()).or_default();
+        change(known);
+        if known.service.is_none() && known.slices.is_empty() {
+            self.services.remove(&key);
+        }
+        self.dirty.insert(key);
     }
 
     /// The node changed: whatever depends on its zone or addresses is planned again.
     pub fn node_changed(&mut self, node: Node) {
         if (&self.node.zone, &self.node.addresses) != (&node.zone, &node.addresses) {
-            self.dirty.extend(self.services.keys().cloned());
+            self.dirty.extend(self.services.iter().filter(|(_, k)| k.service.is_some()).map(|(key, _)| key.clone()));
         }
         self.node = node;
     }
@@ -112,7 +122,7 @@ impl Proxy {
                 self.stage(index, &dirty, &mut done);
                 match self.tables[index].commit(kernel) {
                     Ok(freed) => {
-                        again.extend(freed.iter().map(|k| (k.0.clone(), k.1.clone())));
+                        again.extend(freed.iter().map(|k| k.service.clone()));
                     }
                     Err(error) => failure = Some(error),
                 }
@@ -130,15 +140,17 @@ impl Proxy {
         let mut udp = false;
         let mut change = |table: &mut Table, key: PortKey, plan| {
             done.changed += 1;
-            udp |= key.3 == UDP;
+            udp |= key.protocol == UDP;
             table.stage(key, plan);
         };
         for key in dirty {
-            let service = self.services.get(key);
-            let slices = self.slices.get(key).map_or(&[][..], Vec::as_slice);
-            let mut known: BTreeSet<PortKey> = table.ports_of(&key.0, &key.1).into_iter().collect();
+            let known = self.services.get(key);
+            let service = known.and_then(|k| k.service.as_deref());
+            let slices = known.map_or(&[][..], |k| &k.slices);
+            let mut known: BTreeSet<PortKey> = table.ports_of(key).into_iter().collect();
             for port in service.iter().flat_map(|s| &s.ports) {
-                let port_key = Arc::new((key.0.clone(), key.1.clone(), port.name.clone(), port.protocol));
+                let (name, protocol) = (port.name.clone(), port.protocol);
+                let port_key = Arc::new(PortId { service: key.clone(), port: name, protocol });
                 // The key that is there already, so that there is one copy.
                 let port_key = known.take(&port_key).unwrap_or(port_key);
                 let before = table.plan(&port_key);
@@ -161,9 +173,9 @@ impl Proxy {
     /// count.
     pub fn health_ports(&self) -> Vec<(u16, ServiceKey, usize)> {
         let mut all = Vec::new();
-        for (key, service) in &self.services {
+        for (key, Known { service, slices }) in &self.services {
+            let Some(service) = service else { continue };
             let Some(health_port) = service.health_port else { continue };
-            let slices = self.slices.get(key).map_or(&[][..], Vec::as_slice);
             let mut here = BTreeSet::new();
             for port in &service.ports {
                 for family in [Family::V4, Family::V6] {

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::metrics;
-use crate::proxy::ServiceKey;
+use crate::model::ServiceKey;
 
 /// How long changes may wait before the proxy counts as ill: twice upstream's period of synchronization.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -182,7 +182,7 @@ async fn answer(mut stream: TcpStream, (service, endpoints, health): State) -> i
     let body = format!(
         "{{\n\t\"service\": {{\n\t\t\"namespace\": {:?},\n\t\t\"name\": {:?}\n\t}},\n\t\"localEndpoints\": {count},\n\t\
          \"serviceProxyHealthy\": {healthy}\n}}",
-        service.0, service.1
+        service.namespace, service.name
     );
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n\

@@ -15,7 +15,9 @@ use component_base::client::known::{ENDPOINT_SLICES, NODES, SERVICES};
 use component_base::client::{Client, Config, Resource};
 use component_base::daemon::{Context, Spec};
 use component_base::flags::groups;
+use component_base::memory;
 use component_base::serving::{self, Router};
+use component_base::tasks::Tasks;
 use component_base::watch::{Change, Informers, Object, Store, Watch};
 use futures::FutureExt;
 use ipnet::IpNet;
@@ -128,7 +130,7 @@ async fn run(context: Context) -> anyhow::Result<()> {
     slices.synced().await;
     nodes.synced().await;
 
-    let syncer = Syncer { configuration, inbox, networks, health };
+    let syncer = Syncer { configuration, inbox, networks, health, tasks: tasks.clone() };
     let stopping = tasks.stopping_token();
     tasks.spawn("sync", async move { stopping.run_until_cancelled(syncer.run()).await.unwrap_or(Ok(())) });
     Ok(())
@@ -178,6 +180,7 @@ struct Syncer {
     inbox: Arc<Inbox>,
     networks: Store<ServiceCidr>,
     health: Arc<Health>,
+    tasks: Tasks,
 }
 
 /// Pauses after failures: the first, and the longest.
@@ -239,6 +242,7 @@ impl Syncer {
         let started = Instant::now();
         let result = proxy.sync(socket);
         let elapsed = started.elapsed();
+        let large = whole.iter().any(|(_, whole)| *whole);
         for (family, whole) in whole {
             let family = family.name();
             metrics::SYNC.with(&[family]).observe_duration(elapsed);
@@ -259,6 +263,12 @@ impl Syncer {
                 Ok(n) => metrics::FORGOTTEN.with(&[table.family().name()]).add(n as f64),
                 Err(error) => tracing::error!(err = %error, "Can't look for stale connections"),
             }
+        }
+        if large {
+            self.tasks.spawn("giving memory back", async {
+                memory::give_back().await;
+                Ok(())
+            });
         }
         Ok(())
     }

@@ -5,35 +5,41 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::{Node, Port, Protocol, Service, protocol};
+use super::{Identity, Node, Port, Protocol, Service, exactly, protocol};
 use crate::nft::Family;
 
 /// An EndpointSlice.
 #[derive(Debug, Default)]
 pub struct Slice {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its revision.
-    pub resource_version: String,
+    /// Who it is.
+    pub identity: Identity,
     /// The Service it belongs to; none, if it isn't to be proxied here.
-    pub service: Option<String>,
-    ports: Vec<(String, Protocol, u16)>,
-    endpoints: Vec<Endpoint>,
+    pub service: Option<Box<str>>,
+    ports: Box<[(Box<str>, Protocol, u16)]>,
+    endpoints: Box<[Endpoint]>,
+    /// The nodes that the endpoints are on.
+    nodes: Box<[Box<str>]>,
 }
 
 #[derive(Debug)]
 struct Endpoint {
     address: IpAddr,
-    node: Option<Box<str>>,
+    /// Its place among the slice's nodes.
+    node: Option<u16>,
     ready: bool,
     serving: bool,
     terminating: bool,
-    zones: Box<[Box<str>]>,
-    nodes: Box<[Box<str>]>,
+    hints: Option<Box<Hints>>,
+}
+
+impl Endpoint {
+    fn zones(&self) -> &[Named] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.for_zones)
+    }
+
+    fn nodes(&self) -> &[Named] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.for_nodes)
+    }
 }
 
 macro_rules! wire {
@@ -48,14 +54,14 @@ wire! {
     Object { metadata: Metadata, endpoints: Option<Vec<WireEndpoint>>, ports: Option<Vec<WirePort>>, address_type: String }
     Metadata { name: String, namespace: String, uid: String, resource_version: String, labels: Labels }
     WireEndpoint {
-        addresses: Vec<String>, conditions: Conditions, node_name: Option<Box<str>>, hints: Option<Hints>,
+        addresses: Vec<String>, conditions: Conditions, node_name: Option<Box<str>>, hints: Option<Box<Hints>>,
     }
     Conditions { ready: Option<bool>, serving: Option<bool>, terminating: Option<bool> }
-    Hints { for_zones: Vec<Named>, for_nodes: Vec<Named> }
+    Hints { for_zones: Box<[Named]>, for_nodes: Box<[Named]> }
     Named { name: Box<str> }
-    WirePort { name: Option<String>, protocol: Option<String>, port: Option<u16> }
+    WirePort { name: Option<Box<str>>, protocol: Option<String>, port: Option<u16> }
     Labels {
-        #[serde(rename = "kubernetes.io/service-name")] service: Option<String>,
+        #[serde(rename = "kubernetes.io/service-name")] service: Option<Box<str>>,
         #[serde(rename = "service.kubernetes.io/service-proxy-name")] proxy_name: Option<String>,
         #[serde(rename = "service.kubernetes.io/headless")] headless: Option<String>,
     }
@@ -68,49 +74,43 @@ impl Slice {
         let Metadata { name, namespace, uid, resource_version, labels } = object.metadata;
         let foreign =
             labels.proxy_name.is_some() || labels.headless.is_some() || object.address_type == "FQDN";
-        let names = |list: Vec<Named>| list.into_iter().map(|n| n.name).collect();
+        let mut nodes: Vec<Box<str>> = Vec::new();
+        let mut place = |node: Box<str>| {
+            let known = nodes.iter().position(|n| *n == node);
+            // Servers take a thousand endpoints in a slice.
+            u16::try_from(known.unwrap_or_else(|| {
+                nodes.push(node);
+                nodes.len() - 1
+            }))
+            .ok()
+        };
         let endpoint = |e: WireEndpoint| {
-            let hints = e.hints.unwrap_or_default();
             Some(Endpoint {
                 address: e.addresses.first()?.parse().ok()?,
-                node: e.node_name,
+                node: e.node_name.and_then(&mut place),
                 ready: e.conditions.ready.unwrap_or(true),
                 serving: e.conditions.serving.unwrap_or(true),
                 terminating: e.conditions.terminating.unwrap_or(false),
-                zones: names(hints.for_zones),
-                nodes: names(hints.for_nodes),
+                hints: e.hints,
             })
         };
         let port = |p: WirePort| {
             let number = p.port.filter(|n| *n != 0)?;
             Some((p.name?, protocol(p.protocol.as_deref().unwrap_or_default())?, number))
         };
+        let ports = object.ports.unwrap_or_default();
+        let endpoints = object.endpoints.unwrap_or_default();
         Ok(Slice {
-            namespace,
-            name,
-            uid,
-            resource_version,
+            identity: Identity::new(&namespace, &name, &uid, &resource_version),
             service: labels.service.filter(|_| !foreign),
-            ports: object.ports.unwrap_or_default().into_iter().filter_map(port).collect(),
-            endpoints: object.endpoints.unwrap_or_default().into_iter().filter_map(endpoint).collect(),
+            ports: exactly(ports.len(), ports.into_iter().filter_map(port)),
+            endpoints: exactly(endpoints.len(), endpoints.into_iter().filter_map(endpoint)),
+            nodes: exactly(nodes.len(), nodes.into_iter()),
         })
     }
 }
 
-impl component_base::watch::Object for Slice {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> &str {
-        &self.resource_version
-    }
-}
+super::identity::object!(Slice);
 
 /// An endpoint of one port.
 #[derive(Clone, Debug)]
@@ -151,11 +151,12 @@ pub fn backends<'a>(
 ) -> Vec<Backend<'a>> {
     let mut found: BTreeMap<SocketAddr, Backend> = BTreeMap::new();
     for slice in slices {
+        let here = slice.nodes.iter().position(|n| **n == *node).and_then(|at| u16::try_from(at).ok());
         let ports = slice.ports.iter().filter(|(name, p, _)| *name == port.name && *p == port.protocol);
         for (_, _, number) in ports {
             for endpoint in slice.endpoints.iter().filter(|e| Family::of(e.address) == family) {
                 let address = SocketAddr::new(endpoint.address, *number);
-                let local = endpoint.node.as_deref() == Some(node);
+                let local = endpoint.node.is_some() && endpoint.node == here;
                 if !endpoint.terminating || !found.contains_key(&address) {
                     found.insert(address, Backend { address, local, endpoint });
                 }
@@ -212,8 +213,8 @@ pub fn select(service: &Service, port: &Port, family: Family, all: &[Backend], n
     if service.uses_cluster(port, family) {
         let near: Box<dyn Fn(&Backend) -> bool> = match topology(all, node) {
             Topology::Anywhere => Box::new(|_| true),
-            Topology::SameNode => Box::new(|b| b.endpoint.nodes.iter().any(|n| **n == *node.name)),
-            Topology::SameZone => Box::new(|b| b.endpoint.zones.iter().any(|z| **z == *node.zone)),
+            Topology::SameNode => Box::new(|b| b.endpoint.nodes().iter().any(|n| *n.name == *node.name)),
+            Topology::SameZone => Box::new(|b| b.endpoint.zones().iter().any(|z| *z.name == *node.zone)),
         };
         selected.cluster = targets(&|b| b.is_ready() && near(b));
         if selected.cluster.is_empty() {
@@ -235,12 +236,12 @@ pub fn select(service: &Service, port: &Port, family: Family, all: &[Backend], n
 /// Hints count only if every ready endpoint has one, and one of them is for this node (or zone).
 fn topology(all: &[Backend], node: &Node) -> Topology {
     let ready = || all.iter().filter(|b| b.is_ready()).map(|b| b.endpoint);
-    let hinted = |hints: fn(&Endpoint) -> &[Box<str>], here: &str| {
-        ready().all(|e| !hints(e).is_empty()) && ready().any(|e| hints(e).iter().any(|h| **h == *here))
+    let hinted = |hints: fn(&Endpoint) -> &[Named], here: &str| {
+        ready().all(|e| !hints(e).is_empty()) && ready().any(|e| hints(e).iter().any(|h| *h.name == *here))
     };
-    if hinted(|e| &e.nodes, &node.name) {
+    if hinted(Endpoint::nodes, &node.name) {
         Topology::SameNode
-    } else if hinted(|e| &e.zones, &node.zone) {
+    } else if hinted(Endpoint::zones, &node.zone) {
         Topology::SameZone
     } else {
         Topology::Anywhere

@@ -5,28 +5,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Protocol, protocol};
+use super::{Identity, Protocol, exactly, protocol};
 use crate::nft::Family;
 
 /// A Service that is proxied, or (without ports) one that isn't.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-    /// Its revision.
-    pub resource_version: String,
+    /// Who it is.
+    pub identity: Identity,
     /// Its cluster IPs, one per family.
-    pub cluster_ips: Vec<IpAddr>,
+    pub cluster_ips: Box<[IpAddr]>,
     /// Addresses from outside that it answers to.
-    pub external_ips: Vec<IpAddr>,
+    pub external_ips: Box<[IpAddr]>,
     /// Load balancer addresses that arrive here unchanged.
-    pub load_balancer_ips: Vec<IpAddr>,
+    pub load_balancer_ips: Box<[IpAddr]>,
     /// Who may use the load balancer addresses; all, if empty.
-    pub source_ranges: Vec<IpNet>,
+    pub source_ranges: Box<[IpNet]>,
     /// How long a client sticks to an endpoint, in seconds.
     pub affinity: Option<u32>,
     /// Does traffic from outside stay on the node it reaches?
@@ -36,14 +30,14 @@ pub struct Service {
     /// The port that tells load balancers whether this node has endpoints.
     pub health_port: Option<u16>,
     /// Its ports.
-    pub ports: Vec<Port>,
+    pub ports: Box<[Port]>,
 }
 
 /// A port of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
     /// Its name.
-    pub name: String,
+    pub name: Box<str>,
     /// Its protocol.
     pub protocol: Protocol,
     /// Its number.
@@ -72,7 +66,7 @@ wire! {
     }
     AffinityConfig { #[serde(rename = "clientIP")] client_ip: ClientIp }
     ClientIp { timeout_seconds: Option<u32> }
-    WirePort { name: String, protocol: String, port: u16, node_port: u16 }
+    WirePort { name: Box<str>, protocol: String, port: u16, node_port: u16 }
     Status { load_balancer: LoadBalancer }
     LoadBalancer { ingress: Vec<Ingress> }
     Ingress { ip: String, #[serde(rename = "ipMode")] ip_mode: Option<String> }
@@ -92,7 +86,7 @@ impl Service {
     pub fn decode(json: &[u8]) -> Result<Self, serde_json::Error> {
         let Object { metadata, spec, status } = serde_json::from_slice(json)?;
         let addresses =
-            |list: &[String]| -> Vec<IpAddr> { list.iter().filter_map(|a| a.parse().ok()).collect() };
+            |list: &[String]| exactly::<IpAddr>(list.len(), list.iter().filter_map(|a| a.parse().ok()));
         let cluster_ips = addresses(&spec.cluster_ips);
         let foreign = metadata.labels.proxy_name.is_some() || metadata.labels.headless.is_some();
         let proxied = !foreign && !cluster_ips.is_empty() && spec.r#type != "ExternalName";
@@ -108,30 +102,34 @@ impl Service {
                 source_ranges.retain(|n| !of_family(n));
             }
         }
-        let ingress = status.load_balancer.ingress.iter();
+        let ingress = &status.load_balancer.ingress;
+        let vips = ingress
+            .iter()
+            .filter(|i| i.ip_mode.as_deref().is_none_or(|m| m == "VIP"))
+            .filter_map(|i| i.ip.parse().ok());
+        let count = spec.ports.len();
         let ports = spec.ports.into_iter().filter(|_| proxied).filter_map(|p| {
             let protocol = protocol(&p.protocol)?;
             Some(Port { name: p.name, protocol, port: p.port, node_port: p.node_port })
         });
         Ok(Service {
-            namespace: metadata.namespace,
-            name: metadata.name,
-            uid: metadata.uid,
-            resource_version: metadata.resource_version,
+            identity: Identity::new(
+                &metadata.namespace,
+                &metadata.name,
+                &metadata.uid,
+                &metadata.resource_version,
+            ),
             cluster_ips,
             external_ips: addresses(&spec.external_ips),
-            load_balancer_ips: ingress
-                .filter(|i| i.ip_mode.as_deref().is_none_or(|m| m == "VIP"))
-                .filter_map(|i| i.ip.parse().ok())
-                .collect(),
-            source_ranges,
+            load_balancer_ips: exactly(ingress.len(), vips),
+            source_ranges: source_ranges.into(),
             affinity: (spec.session_affinity == "ClientIP")
                 .then(|| spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(10800)),
             external_local,
             internal_local: spec.internal_traffic_policy == "Local",
             health_port: (load_balanced && external_local && spec.health_check_node_port != 0)
                 .then_some(spec.health_check_node_port),
-            ports: ports.collect(),
+            ports: exactly(count, ports),
         })
     }
 
@@ -157,17 +155,4 @@ impl Service {
     }
 }
 
-impl component_base::watch::Object for Service {
-    fn namespace(&self) -> &str {
-        &self.namespace
-    }
-    fn name(&self) -> &str {
-        &self.name
-    }
-    fn uid(&self) -> &str {
-        &self.uid
-    }
-    fn resource_version(&self) -> &str {
-        &self.resource_version
-    }
-}
+super::identity::object!(Service);

@@ -8,10 +8,22 @@ use std::sync::Arc;
 use super::elements::{SetId, Shared, create_affinity_map, elements_of};
 use super::plan::{Frontend, Plan};
 use super::{Chain, Settings, TABLE, skeleton};
+use crate::model::{Protocol, ServiceKey};
 use crate::nft::{Batch, Element, Error, Family};
 
-/// A Service port: namespace, name, port name and protocol.
-pub type PortKey = Arc<(String, String, String, u8)>;
+/// A Service port.
+pub type PortKey = Arc<PortId>;
+
+/// Which Service port.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId {
+    /// The Service.
+    pub service: ServiceKey,
+    /// The port's name.
+    pub port: Box<str>,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
 
 /// What commits transactions; a recorder in tests.
 pub trait Commit {
@@ -93,10 +105,10 @@ impl Table {
     }
 
     /// The ports of a Service that have a plan.
-    pub fn ports_of(&self, namespace: &str, name: &str) -> Vec<PortKey> {
-        let first = Arc::new((namespace.to_owned(), name.to_owned(), String::new(), 0));
+    pub fn ports_of(&self, service: &ServiceKey) -> Vec<PortKey> {
+        let first = Arc::new(PortId { service: service.clone(), port: Box::default(), protocol: 0 });
         let ports = self.plans.range(first..).map(|(key, _)| key);
-        ports.take_while(|k| k.0 == namespace && k.1 == name).cloned().collect()
+        ports.take_while(|key| key.service == *service).cloned().collect()
     }
 
     /// Takes over new settings; the table is built anew if they differ.

@@ -1,0 +1,81 @@
+//! Who an object is.
+
+/// An object's namespace, name, uid and revision, in one text: there are many objects.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    text: Box<str>,
+    /// Where the first three end.
+    ends: [u32; 3],
+}
+
+impl Identity {
+    /// Of these four.
+    pub fn new(namespace: &str, name: &str, uid: &str, resource_version: &str) -> Self {
+        let mut end = 0;
+        let ends = [namespace, name, uid].map(|part| {
+            end += part.len() as u32;
+            end
+        });
+        Identity { text: [namespace, name, uid, resource_version].concat().into(), ends }
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        self.part(0, self.ends[0])
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.part(self.ends[0], self.ends[1])
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        self.part(self.ends[1], self.ends[2])
+    }
+
+    /// Its revision.
+    pub fn resource_version(&self) -> &str {
+        self.part(self.ends[2], self.text.len() as u32)
+    }
+
+    fn part(&self, from: u32, to: u32) -> &str {
+        self.text.get(from as usize..to as usize).unwrap_or_default()
+    }
+}
+
+/// Implements [`watch::Object`](component_base::watch::Object) for what has an `identity`.
+macro_rules! object {
+    ($type:ty) => {
+        impl component_base::watch::Object for $type {
+            fn namespace(&self) -> &str {
+                self.identity.namespace()
+            }
+            fn name(&self) -> &str {
+                self.identity.name()
+            }
+            fn uid(&self) -> &str {
+                self.identity.uid()
+            }
+            fn resource_version(&self) -> &str {
+                self.identity.resource_version()
+            }
+        }
+    };
+}
+pub(super) use object;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_apart() {
+        for parts in [["ns", "name", "uid", "12"], ["", "name", "", "1"], ["", "", "", ""]] {
+            let [namespace, name, uid, revision] = parts;
+            let identity = Identity::new(namespace, name, uid, revision);
+            let read = [identity.namespace(), identity.name(), identity.uid(), identity.resource_version()];
+            assert_eq!(read, parts);
+        }
+    }
+}
