@@ -83,7 +83,9 @@ impl Proxy {
     /// The node changed: whatever depends on its zone or addresses is planned again.
     pub fn node_changed(&mut self, node: Node) {
         if (&self.node.zone, &self.node.addresses) != (&node.zone, &node.addresses) {
-            self.dirty.extend(self.services.iter().filter(|(_, k)| k.service.is_some()).map(|(key, _)| key.clone()));
+            self.dirty.extend(
+                self.services.iter().filter(|(_, k)| k.service.is_some()).map(|(key, _)| key.clone()),
+            );
         }
         self.node = node;
     }

@@ -1,22 +1,23 @@
 //! Who an object is.
 
-/// An object's namespace, name, uid and revision, in one text: there are many objects.
+/// An object's namespace, name and revision, in one text: there are many objects. What was deleted and made anew
+/// under its name is to this program a change like any other, so uids aren't kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Identity {
     text: Box<str>,
-    /// Where the first three end.
-    ends: [u32; 3],
+    /// Where the first two end.
+    ends: [u32; 2],
 }
 
 impl Identity {
-    /// Of these four.
-    pub fn new(namespace: &str, name: &str, uid: &str, resource_version: &str) -> Self {
+    /// Of these three.
+    pub fn new(namespace: &str, name: &str, resource_version: &str) -> Self {
         let mut end = 0;
-        let ends = [namespace, name, uid].map(|part| {
+        let ends = [namespace, name].map(|part| {
             end += part.len() as u32;
             end
         });
-        Identity { text: [namespace, name, uid, resource_version].concat().into(), ends }
+        Identity { text: [namespace, name, resource_version].concat().into(), ends }
     }
 
     /// Its namespace.
@@ -29,14 +30,9 @@ impl Identity {
         self.part(self.ends[0], self.ends[1])
     }
 
-    /// Its uid.
-    pub fn uid(&self) -> &str {
-        self.part(self.ends[1], self.ends[2])
-    }
-
     /// Its revision.
     pub fn resource_version(&self) -> &str {
-        self.part(self.ends[2], self.text.len() as u32)
+        self.part(self.ends[1], self.text.len() as u32)
     }
 
     fn part(&self, from: u32, to: u32) -> &str {
@@ -55,7 +51,7 @@ macro_rules! object {
                 self.identity.name()
             }
             fn uid(&self) -> &str {
-                self.identity.uid()
+                ""
             }
             fn resource_version(&self) -> &str {
                 self.identity.resource_version()
@@ -71,10 +67,10 @@ mod tests {
 
     #[test]
     fn parts_are_told_apart() {
-        for parts in [["ns", "name", "uid", "12"], ["", "name", "", "1"], ["", "", "", ""]] {
-            let [namespace, name, uid, revision] = parts;
-            let identity = Identity::new(namespace, name, uid, revision);
-            let read = [identity.namespace(), identity.name(), identity.uid(), identity.resource_version()];
+        for parts in [["ns", "name", "12"], ["", "name", "1"], ["", "", ""]] {
+            let [namespace, name, revision] = parts;
+            let identity = Identity::new(namespace, name, revision);
+            let read = [identity.namespace(), identity.name(), identity.resource_version()];
             assert_eq!(read, parts);
         }
     }

@@ -5,9 +5,10 @@ use proto::meta::Key;
 mod endpoints;
 mod identity;
 mod node;
+mod packed;
 mod service;
 
-pub use endpoints::{Backend, Selected, Slice, Target, backends, select};
+pub use endpoints::{Backend, Selected, Slice, Target, Targets, backends, select};
 pub use identity::Identity;
 pub use node::Node;
 pub use service::{Port, Service};

@@ -56,7 +56,7 @@ macro_rules! wire {
 
 wire! {
     Object { metadata: Metadata, spec: Spec, status: Status }
-    Metadata { name: String, namespace: String, uid: String, resource_version: String, labels: Labels }
+    Metadata { name: String, namespace: String, resource_version: String, labels: Labels }
     Spec {
         r#type: String, #[serde(rename = "clusterIPs")] cluster_ips: Vec<String>,
         #[serde(rename = "externalIPs")] external_ips: Vec<String>,
@@ -113,12 +113,7 @@ impl Service {
             Some(Port { name: p.name, protocol, port: p.port, node_port: p.node_port })
         });
         Ok(Service {
-            identity: Identity::new(
-                &metadata.namespace,
-                &metadata.name,
-                &metadata.uid,
-                &metadata.resource_version,
-            ),
+            identity: Identity::new(&metadata.namespace, &metadata.name, &metadata.resource_version),
             cluster_ips,
             external_ips: addresses(&spec.external_ips),
             load_balancer_ips: exactly(ingress.len(), vips),

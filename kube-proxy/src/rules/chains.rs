@@ -117,8 +117,7 @@ impl Balance {
             false => rule.destination(destination),
         };
         let load = |rule: Rule| load(rule).protocol_and_port(protocol);
-        let pick =
-            |rule: Rule| rule.random(found, self.count).map(endpoints.name(), destination, found);
+        let pick = |rule: Rule| rule.random(found, self.count).map(endpoints.name(), destination, found);
         let Some(seconds) = self.affinity else {
             batch.add_rule(name, &pick(load(Rule::new(family))).dnat(found));
             return;

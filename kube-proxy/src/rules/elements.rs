@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::plan::{Frontend, Plan};
 use super::{List, chains::affinity_map};
-use crate::model::Target;
+use crate::model::{Target, Targets};
 use crate::nft::{Batch, Data, Element, Family, Set, Verdict, flags, octets};
 
 /// nft's numbers of types, which make listings readable.
@@ -185,7 +185,7 @@ pub(super) enum Shared {
 impl Shared {
     /// Those of a port's plan.
     pub(super) fn of(plan: &Plan) -> BTreeSet<Shared> {
-        let hairpin = |t: &Target| Frontend { address: Some(t.ip), protocol: plan.protocol, port: t.port };
+        let hairpin = |t: Target| Frontend { address: Some(t.ip), protocol: plan.protocol, port: t.port };
         let hairpins = plan.hairpins().map(|t| Shared::Hairpin(hairpin(t)));
         plan.cluster_ip.map(Shared::ClusterIp).into_iter().chain(hairpins).collect()
     }
@@ -243,7 +243,7 @@ fn add_endpoints(
     all: &mut Vec<(SetId, Element)>,
     frontend: &Frontend,
     list: List,
-    endpoints: &[Target],
+    endpoints: &Targets,
     affinity: Option<u32>,
     family: Family,
 ) {
@@ -253,7 +253,7 @@ fn add_endpoints(
     };
     for (index, endpoint) in endpoints.iter().enumerate() {
         let mut value = Vec::new();
-        push_endpoint(&mut value, endpoint);
+        push_endpoint(&mut value, &endpoint);
         let mut key = frontend.any_key(family);
         if affinity.is_some() {
             all.push((live, element([key.as_slice(), &value].concat())));

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use super::{Balance, Chain, List};
-use crate::model::{Backend, Node, Port, Protocol, Service, Target, UDP, select};
+use crate::model::{Backend, Node, Port, Protocol, Service, Target, Targets, UDP, select};
 use crate::nft::{Family, Verdict};
 
 /// An address that a Service port answers to.
@@ -33,9 +33,9 @@ pub struct Plan {
     /// Frontends only some sources may use.
     pub guarded: Box<[(Frontend, Box<[IpNet]>)]>,
     /// The endpoints for traffic that may go anywhere.
-    pub cluster: Box<[Target]>,
+    pub cluster: Targets,
     /// The endpoints for traffic that must stay here.
-    pub local: Box<[Target]>,
+    pub local: Targets,
     /// How long clients stay with an endpoint.
     pub affinity: Option<u32>,
     /// For UDP: the endpoints whose connections are kept.
@@ -61,8 +61,8 @@ impl Plan {
     }
 
     /// Endpoints that may reach themselves through the Service; some come twice.
-    pub fn hairpins(&self) -> impl Iterator<Item = &Target> {
-        self.cluster.iter().chain(&self.local).filter(|target| target.here)
+    pub fn hairpins(&self) -> impl Iterator<Item = Target> {
+        self.cluster.iter().chain(self.local.iter()).filter(|target| target.here)
     }
 
     /// Leaves out the frontends that another Service has.
@@ -89,9 +89,11 @@ pub fn plan(
 ) -> Option<Plan> {
     let cluster_ip = Service::of_family(&service.cluster_ips, family).next()?;
     let selected = select(service, port, family, backends, node);
-    let keep = |old: fn(&Plan) -> &[Target], new: Vec<Target>| -> Box<[Target]> {
-        in_place(before.map_or(&[], old), new)
+    let keep = |old: fn(&Plan) -> &Targets, new: Vec<Target>| -> Targets {
+        let old: Vec<Target> = before.map(old).into_iter().flat_map(Targets::iter).collect();
+        in_place(&old, new).collect()
     };
+    let (clusterwide, here) = (selected.cluster.len() as u32, selected.local.len() as u32);
     let mut plan = Plan {
         cluster_ip: Some(cluster_ip),
         protocol: port.protocol,
@@ -104,8 +106,8 @@ pub fn plan(
     let mut routes = Vec::new();
     let mut closed = Vec::new();
     let balance = |list: List, node_port| {
-        let count = if list == List::Cluster { plan.cluster.len() } else { plan.local.len() };
-        Balance { list, node_port, count: count as u32, affinity: plan.affinity }
+        let count = if list == List::Cluster { clusterwide } else { here };
+        Balance { list, node_port, count, affinity: plan.affinity }
     };
     // Traffic that finds no endpoint anywhere is told so; what only finds none on this node is dropped, since
     // the sender's load balancer is about to learn of it.
@@ -136,7 +138,6 @@ pub fn plan(
     external.dedup();
     for outside in external.into_iter().filter(|f| *f != internal) {
         let any_node = balance(List::Cluster, outside.address.is_none());
-        let here = plan.local.len() as u32;
         let chain = match service.external_local {
             true => Chain::ExternalLocal(any_node, here),
             false => Chain::External(any_node),
@@ -167,7 +168,7 @@ pub fn plan(
 }
 
 /// The new endpoints in an order that keeps as many of the old in their place as possible.
-fn in_place(old: &[Target], new: Vec<Target>) -> Box<[Target]> {
+fn in_place(old: &[Target], new: Vec<Target>) -> impl Iterator<Item = Target> + use<> {
     let mut places: Vec<Option<Target>> = vec![None; new.len()];
     let mut rest = Vec::new();
     for endpoint in new {
@@ -177,9 +178,7 @@ fn in_place(old: &[Target], new: Vec<Target>) -> Box<[Target]> {
         }
     }
     let mut rest = rest.into_iter();
-    let mut all = Vec::with_capacity(places.len());
-    all.extend(places.into_iter().filter_map(|place| place.or_else(|| rest.next())));
-    all.into()
+    places.into_iter().filter_map(move |place| place.or_else(|| rest.next()))
 }
 
 #[cfg(test)]
@@ -191,7 +190,7 @@ mod tests {
         let e = |n: u8| Target { ip: [10, 0, 0, n].into(), port: 80, here: false };
         let order = |old: &[u8], new: &[u8]| {
             let old: Vec<_> = old.iter().map(|n| e(*n)).collect();
-            in_place(&old, new.iter().map(|n| e(*n)).collect()).to_vec()
+            in_place(&old, new.iter().map(|n| e(*n)).collect()).collect::<Vec<_>>()
         };
         assert_eq!(order(&[1, 2, 3], &[1, 3, 4]), [e(1), e(4), e(3)]);
         assert_eq!(order(&[1, 2, 3], &[2, 3]), [e(3), e(2)]);
