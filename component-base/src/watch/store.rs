@@ -3,7 +3,10 @@
 //! One writer, the watch's loop, changes a store. Subscribers are called by it, in order, after the
 //! change is readable. They must be quick: put a key on a queue. They must not subscribe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering as Order;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,8 +68,74 @@ struct Shared<T> {
     connected: AtomicBool,
 }
 
+/// What has a namespace and a name: an object that is kept, or a key that asks for one.
+trait Named {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl Named for Key {
+    fn parts(&self) -> (&str, &str) {
+        (&self.namespace, &self.name)
+    }
+}
+
+impl PartialEq for dyn Named + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Named + '_ {}
+
+impl PartialOrd for dyn Named + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Named + '_ {
+    fn cmp(&self, other: &Self) -> Order {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+/// An object in its place: it is its own key, which spares a copy of its names.
+struct Entry<T>(Arc<T>);
+
+impl<T: Object> Named for Entry<T> {
+    fn parts(&self) -> (&str, &str) {
+        (self.0.namespace(), self.0.name())
+    }
+}
+
+impl<T: Object> PartialEq for Entry<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl<T: Object> Eq for Entry<T> {}
+
+impl<T: Object> PartialOrd for Entry<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T: Object> Ord for Entry<T> {
+    fn cmp(&self, other: &Self) -> Order {
+        self.parts().cmp(&other.parts())
+    }
+}
+
+impl<'a, T: Object> Borrow<dyn Named + 'a> for Entry<T> {
+    fn borrow(&self) -> &(dyn Named + 'a) {
+        self
+    }
+}
+
 struct Contents<T> {
-    objects: BTreeMap<Key, Arc<T>>,
+    objects: BTreeSet<Entry<T>>,
     indexes: HashMap<&'static str, Index<T>>,
     revision: String,
 }
@@ -97,12 +166,21 @@ impl<T> Index<T> {
     }
 }
 
-impl<T> Contents<T> {
+impl<T: Object> Contents<T> {
+    fn get(&self, key: &Key) -> Option<&Arc<T>> {
+        self.objects.get(key as &dyn Named).map(|entry| &entry.0)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<T>> {
+        self.objects.iter().map(|entry| &entry.0)
+    }
+
     fn replace(&mut self, key: &Key, new: Option<Arc<T>>) -> Option<Arc<T>> {
         let old = match &new {
-            Some(object) => self.objects.insert(key.clone(), object.clone()),
-            None => self.objects.remove(key),
+            Some(object) => self.objects.replace(Entry(object.clone())),
+            None => self.objects.take(key as &dyn Named),
         };
+        let old = old.map(|entry| entry.0);
         for index in self.indexes.values_mut() {
             if let Some(old) = &old {
                 index.remove(old);
@@ -125,7 +203,7 @@ impl<T: Object> Store<T> {
     /// An empty store that nothing feeds: a watch, or a test, writes to it.
     pub fn new() -> Self {
         let contents =
-            Contents { objects: BTreeMap::new(), indexes: HashMap::new(), revision: String::new() };
+            Contents { objects: BTreeSet::new(), indexes: HashMap::new(), revision: String::new() };
         Self(Arc::new(Shared {
             contents: RwLock::new(contents),
             subscribers: Mutex::default(),
@@ -141,24 +219,26 @@ impl<T: Object> Store<T> {
 
     /// The object of this key.
     pub fn get_key(&self, key: &Key) -> Option<Arc<T>> {
-        self.0.contents.read().objects.get(key).cloned()
+        self.0.contents.read().get(key).cloned()
     }
 
     /// All objects, in order of namespace and name.
     pub fn list(&self) -> Vec<Arc<T>> {
-        self.0.contents.read().objects.values().cloned().collect()
+        self.0.contents.read().all().cloned().collect()
     }
 
     /// All objects of a namespace, in order of name.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<T>> {
         let contents = self.0.contents.read();
-        let from = contents.objects.range(Key::new(namespace, "")..);
-        from.take_while(|(key, _)| &*key.namespace == namespace).map(|(_, object)| object.clone()).collect()
+        let first = Key::new(namespace, "");
+        let from =
+            contents.objects.range::<dyn Named, _>((Bound::Included(&first as &dyn Named), Bound::Unbounded));
+        from.map(|entry| &entry.0).take_while(|object| object.namespace() == namespace).cloned().collect()
     }
 
     /// Looks at all objects without copying the list. The store is locked for writing meanwhile.
     pub fn for_each(&self, mut look: impl FnMut(&Arc<T>)) {
-        self.0.contents.read().objects.values().for_each(&mut look);
+        self.0.contents.read().all().for_each(&mut look);
     }
 
     /// How many there are.
@@ -178,7 +258,7 @@ impl<T: Object> Store<T> {
             return;
         }
         let mut index = Index { by: Box::new(by), entries: HashMap::new() };
-        contents.objects.values().for_each(|object| index.insert(object));
+        contents.all().for_each(|object| index.insert(object));
         contents.indexes.insert(name, index);
     }
 
@@ -221,7 +301,7 @@ impl<T: Object> Store<T> {
         let object = Arc::new(object);
         let old = {
             let mut contents = self.0.contents.write();
-            match contents.objects.get(&key) {
+            match contents.get(&key) {
                 Some(old)
                     if !object.resource_version().is_empty()
                         && old.resource_version() == object.resource_version()
@@ -257,7 +337,7 @@ impl<T: Object> Store<T> {
     /// Takes out what `keep` refuses: the end of a list.
     pub(super) fn retain(&self, keep: impl Fn(&Key) -> bool) {
         let gone: Vec<Key> =
-            self.0.contents.read().objects.keys().filter(|key| !keep(key)).cloned().collect();
+            self.0.contents.read().all().map(|object| key(&**object)).filter(|key| !keep(key)).collect();
         gone.iter().for_each(|key| self.remove(key));
     }
 
