@@ -185,7 +185,7 @@ impl Proxy {
                     here.extend(all.iter().filter(|b| b.local && b.is_ready()).map(|b| b.address.ip()));
                 }
             }
-            all.push((health_port, key.clone(), here.len()));
+            all.push((health_port.get(), key.clone(), here.len()));
         }
         all
     }

@@ -19,8 +19,8 @@ pub struct Slice {
     ports: Box<[(Box<str>, Protocol, u16)]>,
     /// Their numbers are places among the nodes.
     endpoints: Packed,
-    /// The nodes that the endpoints are on.
-    nodes: Box<[Box<str>]>,
+    /// The names of the nodes that the endpoints are on, one a line.
+    nodes: Box<str>,
     /// Those of each endpoint; none, if no endpoint has any.
     hints: Box<[Hints]>,
 }
@@ -123,7 +123,7 @@ impl Slice {
             service: labels.service.filter(|_| !foreign),
             ports: exactly(ports.len(), ports.into_iter().filter_map(port)),
             endpoints,
-            nodes: exactly(nodes.len(), nodes.into_iter()),
+            nodes: nodes.join("\n").into(),
             hints: exactly(hints.len(), hints.into_iter()),
         })
     }
@@ -183,8 +183,8 @@ pub fn backends<'a>(
     for slice in slices {
         let here = slice
             .nodes
-            .iter()
-            .position(|n| **n == *node)
+            .split('\n')
+            .position(|n| n == node)
             .and_then(|at| u16::try_from(at).ok())
             .filter(|at| *at != NOWHERE);
         let ports = slice.ports.iter().filter(|(name, p, _)| *name == port.name && *p == port.protocol);

@@ -1,6 +1,7 @@
 //! Services.
 
 use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -22,13 +23,13 @@ pub struct Service {
     /// Who may use the load balancer addresses; all, if empty.
     pub source_ranges: Box<[IpNet]>,
     /// How long a client sticks to an endpoint, in seconds.
-    pub affinity: Option<u32>,
+    pub affinity: Option<NonZeroU32>,
     /// Does traffic from outside stay on the node it reaches?
     pub external_local: bool,
     /// Does traffic from inside stay on its node?
     pub internal_local: bool,
     /// The port that tells load balancers whether this node has endpoints.
-    pub health_port: Option<u16>,
+    pub health_port: Option<NonZeroU16>,
     /// Its ports.
     pub ports: Box<[Port]>,
 }
@@ -119,11 +120,12 @@ impl Service {
             load_balancer_ips: exactly(ingress.len(), vips),
             source_ranges: source_ranges.into(),
             affinity: (spec.session_affinity == "ClientIP")
-                .then(|| spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(10800)),
+                .then(|| spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(10800))
+                .and_then(NonZeroU32::new),
             external_local,
             internal_local: spec.internal_traffic_policy == "Local",
-            health_port: (load_balanced && external_local && spec.health_check_node_port != 0)
-                .then_some(spec.health_check_node_port),
+            health_port: NonZeroU16::new(spec.health_check_node_port)
+                .filter(|_| load_balanced && external_local),
             ports: exactly(count, ports),
         })
     }

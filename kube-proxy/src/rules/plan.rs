@@ -1,6 +1,7 @@
 //! What one Service port comes to. Pure: from the Service, its endpoints and the node to a [`Plan`].
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use ipnet::IpNet;
 
@@ -99,7 +100,7 @@ pub fn plan(
         protocol: port.protocol,
         cluster: keep(|p| &p.cluster, selected.cluster),
         local: keep(|p| &p.local, selected.local),
-        affinity: service.affinity,
+        affinity: service.affinity.map(NonZeroU32::get),
         serving: if port.protocol == UDP { selected.serving.into() } else { Box::default() },
         ..Plan::default()
     };

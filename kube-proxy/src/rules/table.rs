@@ -68,8 +68,16 @@ struct Staged {
 /// How many plans have each element that several may have.
 #[derive(Debug, Default)]
 struct Uses {
-    cluster_ips: HashMap<IpAddr, u32>,
-    hairpins: HashMap<Frontend, u32>,
+    cluster_ips: Counted<IpAddr>,
+    hairpins: Counted<Frontend>,
+}
+
+/// A multiset. Few items are in it more than once, so that only those have a number.
+#[derive(Debug)]
+struct Counted<T> {
+    all: HashSet<T>,
+    /// How often an item is in it, if more than once.
+    repeated: HashMap<T, u32>,
 }
 
 impl Table {
@@ -267,35 +275,58 @@ impl Table {
 /// How many elements of a set are put into the transaction at once: about as many as fit into one message.
 const PART: usize = 1024;
 
+impl<T> Default for Counted<T> {
+    fn default() -> Self {
+        Counted { all: HashSet::new(), repeated: HashMap::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Counted<T> {
+    /// Puts an item in; wasn't it there?
+    fn add(&mut self, item: T) -> bool {
+        let first = self.all.insert(item);
+        if !first {
+            *self.repeated.entry(item).or_insert(1) += 1;
+        }
+        first
+    }
+
+    /// Takes an item out once; is it gone?
+    fn remove(&mut self, item: T) -> bool {
+        match self.repeated.get_mut(&item) {
+            Some(times) if *times > 2 => {
+                *times -= 1;
+                false
+            }
+            Some(_) => {
+                self.repeated.remove(&item);
+                false
+            }
+            None => self.all.remove(&item),
+        }
+    }
+}
+
 impl Uses {
     /// Counts a use; is it the first?
     fn add(&mut self, element: Shared) -> bool {
-        let uses = match element {
-            Shared::ClusterIp(address) => self.cluster_ips.entry(address).or_default(),
-            Shared::Hairpin(endpoint) => self.hairpins.entry(endpoint).or_default(),
-        };
-        *uses += 1;
-        *uses == 1
+        match element {
+            Shared::ClusterIp(address) => self.cluster_ips.add(address),
+            Shared::Hairpin(endpoint) => self.hairpins.add(endpoint),
+        }
     }
 
     /// Counts a use less; was it the last?
     fn remove(&mut self, element: Shared) -> bool {
-        fn less<K: Eq + Hash>(uses: &mut HashMap<K, u32>, key: &K) -> bool {
-            let left = uses.get_mut(key).map(|uses| {
-                *uses -= 1;
-                *uses
-            });
-            left == Some(0) && uses.remove(key).is_some()
-        }
         match element {
-            Shared::ClusterIp(address) => less(&mut self.cluster_ips, &address),
-            Shared::Hairpin(endpoint) => less(&mut self.hairpins, &endpoint),
+            Shared::ClusterIp(address) => self.cluster_ips.remove(address),
+            Shared::Hairpin(endpoint) => self.hairpins.remove(endpoint),
         }
     }
 
     fn elements(&self) -> impl Iterator<Item = Shared> {
-        let cluster_ips = self.cluster_ips.keys().copied().map(Shared::ClusterIp);
-        cluster_ips.chain(self.hairpins.keys().copied().map(Shared::Hairpin))
+        let cluster_ips = self.cluster_ips.all.iter().copied().map(Shared::ClusterIp);
+        cluster_ips.chain(self.hairpins.all.iter().copied().map(Shared::Hairpin))
     }
 }
 
@@ -319,5 +350,18 @@ impl Staged {
             }
             None => self.gone.entry(set).or_default().push(element),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_gone_when_it_was_taken_out_as_often_as_put_in() {
+        let mut counted = Counted::default();
+        assert_eq!([1, 2, 1, 1].map(|n| counted.add(n)), [true, true, false, false]);
+        assert_eq!([1, 1, 2, 1].map(|n| counted.remove(n)), [false, false, true, true]);
+        assert!(!counted.remove(1) && counted.add(1));
     }
 }
