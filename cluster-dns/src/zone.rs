@@ -136,9 +136,8 @@ impl Zone {
         self.forget_names(&key);
         match new {
             Some(new) => {
-                if self.services.insert(key.clone(), new.clone()).is_none() {
-                    *self.namespaces.entry(key.0.clone()).or_default() += 1;
-                }
+                let known = self.services.insert(key.clone(), new.clone()).is_some();
+                *self.namespaces.entry(key.0.clone()).or_default() += usize::from(!known);
             }
             None if self.services.remove(&key).is_some() => {
                 if let Some(count) = self.namespaces.get_mut(&key.0) {
@@ -314,7 +313,7 @@ impl Zone {
                 found.extend(addresses.map(|address| (address, endpoint.hostname.clone(), ports)));
             }
         }
-        found.sort_by(|one, two| one.0.cmp(&two.0));
+        found.sort_by_key(|one| one.0);
         found
     }
 

@@ -38,7 +38,7 @@ impl Row {
     }
 
     /// It acts as the daemon: it makes the tokens of accounts, and can't have one before.
-    const fn as_daemon(self) -> Row {
+    const fn of_daemon(self) -> Row {
         Row { account: "", ..self }
     }
 
@@ -59,7 +59,7 @@ pub static TABLE: &[Row] = &[
         "tokens-controller",
         controllers::serviceaccounttoken::start,
     )
-    .as_daemon(),
+    .of_daemon(),
     row("namespace-controller", "namespace", "namespace-controller", controllers::namespace::start),
     row(
         "serviceaccount-controller",

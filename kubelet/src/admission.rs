@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn too_much_is_out_of() {
         let other = Arc::new(pod(cpu("1500m")));
-        assert_eq!(check(cpu("500m"), &[other.clone()]), Ok(()));
+        assert_eq!(check(cpu("500m"), std::slice::from_ref(&other)), Ok(()));
         let r = check(cpu("501m"), &[other]).unwrap_err();
         assert_eq!(r.reason, "OutOfcpu");
         assert_eq!(

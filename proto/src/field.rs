@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn aggregate_keeps_order_and_drops_repeats() {
         let (a, b) = (Error::required(&Path::new("b"), ""), Error::required(&Path::new("a"), ""));
-        assert_eq!(aggregate(&[a.clone()]), "b: Required value");
+        assert_eq!(aggregate(std::slice::from_ref(&a)), "b: Required value");
         assert_eq!(aggregate(&[a.clone(), b, a]), "[b: Required value, a: Required value]");
     }
 }

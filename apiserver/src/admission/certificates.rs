@@ -154,7 +154,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn no_certificates_for_masters() {
-        let local = Cluster::new(&[]);
+        let local = Cluster::holding(&[]);
         for (signer, group, allowed) in
             [(CLIENT_SIGNER, "devs", true), (CLIENT_SIGNER, MASTERS, false), ("acme.com/x", MASTERS, true)]
         {
@@ -169,7 +169,7 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn approving_and_signing_need_permission() {
-        let (none, all) = (Cluster::new(&[]), Cluster::with_authorizer(&[], Arc::new(AlwaysAllow)));
+        let (none, all) = (Cluster::holding(&[]), Cluster::with_authorizer(&[], Arc::new(AlwaysAllow)));
         for (row, resource, text) in [
             (CERTIFICATE_APPROVAL, "certificatesigningrequests/approval", "approve"),
             (CERTIFICATE_SIGNING, "certificatesigningrequests/status", "sign"),

@@ -96,7 +96,7 @@ mod tests {
             classes.iter().map(|class| ("storage.k8s.io", "storageclasses", class.clone())).collect();
         let claim = json!({ "metadata": { "namespace": "ns", "name": "c" }, "spec": spec });
         let mut review = review(Operation::Create, "", "persistentvolumeclaims", claim);
-        admit(DEFAULT_STORAGE_CLASS, &Cluster::new(&classes), &mut review).await.unwrap();
+        admit(DEFAULT_STORAGE_CLASS, &Cluster::holding(&classes), &mut review).await.unwrap();
         review.object["spec"]["storageClassName"].clone()
     }
 

@@ -224,7 +224,7 @@ mod tests {
 
     async fn create(limit: Value, container: Value) -> Result<Value, String> {
         let range = json!({ "metadata": { "namespace": "ns", "name": "r" }, "spec": { "limits": [limit] } });
-        let local = Cluster::new(&[("", "limitranges", range)]);
+        let local = Cluster::holding(&[("", "limitranges", range)]);
         let pod =
             json!({ "metadata": { "namespace": "ns", "name": "p" }, "spec": { "containers": [container] } });
         let mut review = review(Operation::Create, "", "pods", pod);

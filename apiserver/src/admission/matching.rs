@@ -213,7 +213,7 @@ mod tests {
 
     async fn concerns(matching: Matching, labels: Value) -> Result<bool, String> {
         let namespace = json!({ "metadata": { "name": "ns", "labels": { "inject": "yes" } } });
-        let local = Cluster::new(&[("", "namespaces", namespace)]);
+        let local = Cluster::holding(&[("", "namespaces", namespace)]);
         let pod = json!({ "metadata": { "namespace": "ns", "name": "p", "labels": labels } });
         let review = review(Operation::Create, "", "pods", pod);
         let endpoint = matching.endpoint(&local, &review).await;

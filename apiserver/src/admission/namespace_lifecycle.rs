@@ -67,7 +67,7 @@ mod tests {
     async fn ask(operation: Operation, resource: &'static str, object: Value) -> Result<(), Status> {
         let namespace =
             |name: &str, phase: &str| json!({ "metadata": { "name": name }, "status": { "phase": phase } });
-        let local = Cluster::new(&[
+        let local = Cluster::holding(&[
             ("", "namespaces", namespace("here", "Active")),
             ("", "namespaces", namespace("going", "Terminating")),
         ]);

@@ -436,7 +436,7 @@ mod tests {
             json!({ "metadata": { "namespace": "ns", "name": name, "uid": name }, "spec": { "nodeName": node,
                 "volumes": [{ "projected": { "sources": [{ "serviceAccountToken": { "audience": "vault" } }] } }] } })
         };
-        let local = Cluster::new(&[
+        let local = Cluster::holding(&[
             ("", "nodes", json!({ "metadata": { "name": "n1", "uid": "u1" } })),
             ("", "pods", pod("mine", "n1")),
             ("", "pods", pod("theirs", "n2")),

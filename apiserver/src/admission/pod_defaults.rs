@@ -203,7 +203,7 @@ mod tests {
         object["metadata"] = json!({ "namespace": "ns", "name": "x" });
         let node = json!({ "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "z", "other": "o" } } });
         let mut review = review(Operation::Create, "", resource, object);
-        admit(row, &Cluster::new(&[("", "nodes", node)]), &mut review).await.unwrap();
+        admit(row, &Cluster::holding(&[("", "nodes", node)]), &mut review).await.unwrap();
         review.object
     }
 

@@ -76,7 +76,7 @@ mod tests {
     async fn resize(cpu: &str, labels: Value) -> Result<(), String> {
         let node = json!({ "metadata": { "name": "n", "labels": labels },
             "status": { "allocatable": { "cpu": "2", "memory": "1Gi" } } });
-        let local = Cluster::new(&[("", "nodes", node)]);
+        let local = Cluster::holding(&[("", "nodes", node)]);
         let pod = |cpu: &str| {
             json!({ "metadata": { "namespace": "ns", "name": "p" }, "spec": { "nodeName": "n",
             "containers": [{ "resources": { "requests": { "cpu": cpu } } }] } })

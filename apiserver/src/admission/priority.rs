@@ -129,7 +129,7 @@ mod tests {
         let classes: Vec<_> = classes.iter().map(|class| (GROUP, "priorityclasses", class.clone())).collect();
         let pod = json!({ "metadata": { "namespace": "ns", "name": "p" }, "spec": spec });
         let mut review = review(Operation::Create, "", "pods", pod);
-        admit(PRIORITY, &Cluster::new(&classes), &mut review).await.map_err(|status| status.message)?;
+        admit(PRIORITY, &Cluster::holding(&classes), &mut review).await.map_err(|status| status.message)?;
         Ok(review.object["spec"].take())
     }
 
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_one_default_class() {
-        let local = Cluster::new(&[(GROUP, "priorityclasses", class("a", 5, true))]);
+        let local = Cluster::holding(&[(GROUP, "priorityclasses", class("a", 5, true))]);
         let mut second = review(Operation::Create, GROUP, "priorityclasses", class("b", 6, true));
         assert!(admit(PRIORITY, &local, &mut second).await.is_err());
         let mut same = review(Operation::Update, GROUP, "priorityclasses", class("a", 5, true));

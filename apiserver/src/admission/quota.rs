@@ -203,7 +203,7 @@ mod tests {
     async fn usage_is_charged_until_it_is_too_much() {
         let quota =
             quota(json!({ "pods": "2", "requests.cpu": "1" }), json!({ "pods": "0", "requests.cpu": "0" }));
-        let local = Cluster::new(&[("", "resourcequotas", quota)]);
+        let local = Cluster::holding(&[("", "resourcequotas", quota)]);
         let pod = |cpu: &str| json!({ "containers": [{ "name": "c", "resources": { "requests": { "cpu": cpu } } }] });
         assert_eq!(write(&local, "pods", pod("400m"), None).await, Ok(()));
         assert_eq!((used(&local, "pods"), used(&local, "requests.cpu")), ("1".into(), "400m".into()));
@@ -221,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn updates_are_charged_by_their_difference() {
         let quota = quota(json!({ "requests.storage": "3Gi" }), json!({ "requests.storage": "1Gi" }));
-        let local = Cluster::new(&[("", "resourcequotas", quota)]);
+        let local = Cluster::holding(&[("", "resourcequotas", quota)]);
         let claim = |size: &str| json!({ "resources": { "requests": { "storage": size } } });
         assert_eq!(write(&local, "persistentvolumeclaims", claim("2Gi"), Some(claim("1Gi"))).await, Ok(()));
         assert_eq!(used(&local, "requests.storage"), "2Gi");
@@ -233,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn a_quota_without_status_admits_nothing_it_counts() {
         let unknown = quota(json!({ "configmaps": "1" }), json!({}));
-        let local = Cluster::new(&[("", "resourcequotas", unknown)]);
+        let local = Cluster::holding(&[("", "resourcequotas", unknown)]);
         let error = write(&local, "configmaps", json!({}), None).await.unwrap_err();
         assert!(error.ends_with("status unknown for quota: q, resources: configmaps"), "{error}");
         assert_eq!(write(&local, "secrets", json!({}), None).await, Ok(()));

@@ -159,7 +159,7 @@ mod tests {
     async fn create(spec: Value) -> Result<Value, String> {
         let class = json!({ "metadata": { "name": "kata" }, "overhead": { "podFixed": { "cpu": "250m" } },
             "scheduling": { "nodeSelector": { "kata": "yes" }, "tolerations": [{ "key": "kata", "operator": "Exists" }] } });
-        let local = Cluster::new(&[("node.k8s.io", "runtimeclasses", class)]);
+        let local = Cluster::holding(&[("node.k8s.io", "runtimeclasses", class)]);
         let pod = json!({ "metadata": { "namespace": "ns", "name": "p" }, "spec": spec });
         let mut review = review(Operation::Create, "", "pods", pod);
         admit(RUNTIME_CLASS, &local, &mut review).await.map_err(|status| status.message)?;

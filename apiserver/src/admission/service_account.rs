@@ -227,7 +227,7 @@ mod tests {
         let mut account = account;
         account["metadata"]["namespace"] = json!("ns");
         account["metadata"]["name"] = json!("default");
-        let local = Cluster::new(&[("", "serviceaccounts", account)]);
+        let local = Cluster::holding(&[("", "serviceaccounts", account)]);
         let pod = json!({ "metadata": { "namespace": "ns", "generateName": "p-" }, "spec": spec });
         let mut review = review(Operation::Create, "", "pods", pod);
         admit(SERVICE_ACCOUNT, &local, &mut review).await.map_err(|status| status.message)?;

@@ -47,7 +47,7 @@ mod tests {
 
     #[tokio::test]
     async fn external_addresses_may_stay_but_not_come() {
-        let local = Cluster::new(&[]);
+        let local = Cluster::holding(&[]);
         let service = |ips: Value| json!({ "metadata": { "name": "s" }, "spec": { "externalIPs": ips } });
         let mut review = review(Operation::Update, "", "services", service(json!(["1.1.1.1"])));
         review.old = Arc::new(service(json!(["1.1.1.1", "2.2.2.2"])));

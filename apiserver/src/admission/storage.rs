@@ -86,14 +86,14 @@ mod tests {
     async fn claims_get_a_finalizer_once() {
         let claim = json!({ "metadata": { "name": "c", "finalizers": ["x"] } });
         let mut review = review(Operation::Create, "", "persistentvolumeclaims", claim);
-        let local = Cluster::new(&[]);
+        let local = Cluster::holding(&[]);
         admit(STORAGE_OBJECT_IN_USE_PROTECTION, &local, &mut review).await.unwrap();
         admit(STORAGE_OBJECT_IN_USE_PROTECTION, &local, &mut review).await.unwrap();
         assert_eq!(review.object["metadata"]["finalizers"], json!(["x", "kubernetes.io/pvc-protection"]));
     }
 
     async fn resize(from: &str, to: &str, class: &str, phase: &str) -> bool {
-        let local = Cluster::new(&[
+        let local = Cluster::holding(&[
             (
                 "storage.k8s.io",
                 "storageclasses",

@@ -37,7 +37,7 @@ impl TokenAuthenticator for NoTokens {
 
 impl Cluster {
     /// A cluster with these (group, resource, object), whose authorizer refuses everything.
-    pub(super) fn new(objects: &[(&str, &str, Value)]) -> Arc<dyn Local> {
+    pub(super) fn holding(objects: &[(&str, &str, Value)]) -> Arc<dyn Local> {
         Cluster::with_authorizer(objects, Arc::new(AlwaysDeny))
     }
 

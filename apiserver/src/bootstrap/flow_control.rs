@@ -199,7 +199,7 @@ pub(super) fn reconcile(desired: &Value, existing: &Value) -> Option<Value> {
         };
     let mut updated = existing.clone();
     let flag = if follows { "true" } else { "false" };
-    if annotation != Some(flag) && !(annotation.is_some() && !follows) {
+    if annotation != Some(flag) && (follows || annotation.is_none()) {
         if !updated["metadata"]["annotations"].is_object() {
             updated["metadata"]["annotations"] = json!({});
         }

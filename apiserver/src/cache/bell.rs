@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// The longest pause: what a change may come late by.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The bell of one row.
-#[derive(Clone)]
+/// The bell of one row; a new one has no listeners.
+#[derive(Clone, Default)]
 pub struct Bell(Arc<Mutex<State>>);
 
 #[derive(Default)]
@@ -34,11 +34,6 @@ struct State {
 }
 
 impl Bell {
-    /// A bell that nobody listens to yet.
-    pub fn new() -> Self {
-        Bell(Arc::default())
-    }
-
     /// Hears the rings from now on.
     pub fn listen(&self) -> watch::Receiver<()> {
         let groups = &mut self.0.lock().groups;
@@ -121,7 +116,7 @@ mod tests {
 
     /// Rings heard by the last of `watchers` while `changes` come a millisecond apart.
     async fn heard(watchers: usize, changes: u32) -> u32 {
-        let bell = Bell::new();
+        let bell = Bell::default();
         let mut all: Vec<_> = (0..watchers).map(|_| bell.listen()).collect();
         let (mut rings, mut last) = (0, all.pop().expect("a watcher"));
         for _ in 0..changes {
@@ -144,7 +139,7 @@ mod tests {
         let many = heard(1000, 200).await;
         assert!((4..=6).contains(&many), "{many} rings in 200 ms for pauses of 50 ms");
         // One change alone is heard at once: by all, with no time in between.
-        let bell = Bell::new();
+        let bell = Bell::default();
         let mut all: Vec<_> = (0..1000).map(|_| bell.listen()).collect();
         let began = Instant::now();
         bell.ring();

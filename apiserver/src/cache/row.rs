@@ -177,7 +177,7 @@ impl Row {
         Row {
             codec,
             state: RwLock::new(state),
-            changed: Bell::new(),
+            changed: Bell::default(),
             observers: Mutex::default(),
             trees: Trees::default(),
             foreseen: Mutex::default(),

@@ -67,7 +67,16 @@ pub enum Ended {
 /// Where its changes come from.
 enum Source {
     Cached { row: Arc<Row>, codec: Arc<Codec>, feed: Arc<Feed>, changes: watch::Receiver<()>, at: Position },
-    Direct { etcd: Etcd, codec: Arc<Codec>, keys: Keys, stream: WatchStream, revision: i64 },
+    Direct(Box<Direct>),
+}
+
+/// A watch of etcd's own.
+struct Direct {
+    etcd: Etcd,
+    codec: Arc<Codec>,
+    keys: Keys,
+    stream: WatchStream,
+    revision: i64,
 }
 
 /// One client's watch.
@@ -122,7 +131,8 @@ impl Watcher {
     ) -> Result<Self, Error> {
         let start = keys.full(&prefix);
         let stream = etcd.watch(&start, &keys::end_of(&start), after + 1, true).await?;
-        let source = Source::Direct { etcd: etcd.clone(), codec, keys, stream, revision: after };
+        let direct = Direct { etcd: etcd.clone(), codec, keys, stream, revision: after };
+        let source = Source::Direct(Box::new(direct));
         Ok(Watcher { source, selection, prefix, pending: first, sharing: None })
     }
 
@@ -130,7 +140,7 @@ impl Watcher {
     pub fn codec(&self) -> &Arc<Codec> {
         match &self.source {
             Source::Cached { codec, .. } => codec,
-            Source::Direct { codec, .. } => codec,
+            Source::Direct(direct) => &direct.codec,
         }
     }
 
@@ -160,7 +170,7 @@ impl Watcher {
                 let behind = row.events_after(*at, 1).map_or(true, |events| !events.is_empty());
                 (!behind).then_some(reached.max(at.revision))
             }
-            Source::Direct { revision, .. } => Some(*revision),
+            Source::Direct(direct) => Some(direct.revision),
         }
     }
 
@@ -199,7 +209,8 @@ impl Watcher {
                     let _ = changes.changed().await;
                 }
             }
-            Source::Direct { etcd, codec, keys, stream, revision } => {
+            Source::Direct(direct) => {
+                let Direct { etcd, codec, keys, stream, revision } = &mut **direct;
                 let Some(response) = stream.message().await.map_err(Error::from)? else {
                     return Err(Error::Unavailable("the watch on etcd ended".to_owned()).into());
                 };

@@ -293,10 +293,9 @@ fn resources(registry: &Registry, group: &Group, version: &str) -> Result<Value,
     for (name, mut entry) in list {
         if let Some(endpoint) = endpoints.iter().find(|e| e.resource == name)
             && matches!(endpoint.backing, Backing::Stored(..))
+            && let Some(hash) = storage_version_hash(registry, endpoint)
         {
-            if let Some(hash) = storage_version_hash(registry, endpoint) {
-                entry["storageVersionHash"] = hash.into();
-            }
+            entry["storageVersionHash"] = hash.into();
         }
         resources.push(entry);
     }

@@ -194,7 +194,7 @@ impl Render {
             }
             Transform::None if self.shape.endpoint.custom => {
                 // Lists of custom resources print like maps: sorted by key.
-                if !metadata.get("continue").is_some_and(|c| !c.is_null()) {
+                if metadata.get("continue").is_none_or(Value::is_null) {
                     metadata["continue"] = "".into();
                 }
                 let head = format!("{{\"apiVersion\":\"{}\",\"items\":[", self.shape.endpoint.api_version());

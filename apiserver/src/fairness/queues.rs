@@ -567,12 +567,11 @@ mod tests {
                 served[who] += 1;
                 submit(&mut set, now, who, &mut running, &mut lines);
             }
-            for who in 0..2 {
-                let line = std::mem::take(&mut lines[who]);
-                for mut turn in line {
+            for (who, line) in lines.iter_mut().enumerate() {
+                for mut turn in std::mem::take(line) {
                     match turn.try_recv() {
                         Ok(token) => running.push((now, token, who)),
-                        Err(_) => lines[who].push(turn),
+                        Err(_) => line.push(turn),
                     }
                 }
             }

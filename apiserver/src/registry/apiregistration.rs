@@ -25,7 +25,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             });
         })
         .hooks(Hooks {
-            prepare_create: prepare_create,
+            prepare_create,
             validate: |_, new| validate(new),
             validate_update: |_, new, _| validate(new),
             allow_unconditional_update: false,

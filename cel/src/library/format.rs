@@ -100,7 +100,7 @@ fn refused(valid: bool, message: &str) -> Vec<String> {
 fn dns1123_label(text: &str) -> Vec<String> {
     let mut errors = content::is_dns1123_label(text);
     if text.contains('.') && !errors.is_empty() && content::is_dns1123_subdomain(text).is_empty() {
-        errors = errors.into_iter().filter(|error| error.contains("dots")).collect();
+        errors.retain(|error| error.contains("dots"));
         if errors.is_empty() {
             errors.push("must not contain dots".to_owned());
         }
@@ -127,7 +127,7 @@ fn is_base64(text: &str) -> bool {
     let padding = text.len() - text.trim_end_matches('=').len();
     let inner = &text[..text.len() - padding];
     !text.is_empty()
-        && text.len() % 4 == 0
+        && text.len().is_multiple_of(4)
         && padding <= 2
         && inner.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'+' || c == b'/')
 }

@@ -111,7 +111,7 @@ fn extension(library: &mut Library) {
             "sort",
             leaked(format!("list_{name}_sort")),
             true,
-            &[keys.clone()],
+            std::slice::from_ref(&keys),
             keys.clone(),
             None,
         );
@@ -126,12 +126,12 @@ fn extension(library: &mut Library) {
     library.global("lists.range", "lists_range", &[Type::Int], Type::list(Type::Int), |args| {
         Ok(Value::list((0..integer(args, 0)?).map(Value::Int).collect()))
     });
-    library.member("reverse", "list_reverse", &[of.clone()], of.clone(), |args| {
+    library.member("reverse", "list_reverse", std::slice::from_ref(&of), of.clone(), |args| {
         let mut items = list(args, 0)?.to_vec()?;
         items.reverse();
         Ok(Value::list(items))
     });
-    library.member("distinct", "list_distinct", &[of.clone()], of, |args| {
+    library.member("distinct", "list_distinct", std::slice::from_ref(&of), of.clone(), |args| {
         let mut seen: Vec<Value<'_>> = Vec::new();
         for item in list(args, 0)?.iter() {
             let item = item?;

@@ -13,20 +13,24 @@ pub(super) fn install(library: &mut Library) {
     let list_of = Type::list(value.clone());
     let map_of = Type::map(key.clone(), value.clone());
     library.named_type(OPTIONAL, Type::optional(Type::Dyn));
-    library.global("optional.of", "optional_of", &[value.clone()], optional.clone(), |args| {
+    library.global("optional.of", "optional_of", std::slice::from_ref(&value), optional.clone(), |args| {
         Ok(Value::some(args.first().cloned().unwrap_or(Value::Null)))
     });
     let id = "optional_ofNonZeroValue";
-    library.global("optional.ofNonZeroValue", id, &[value.clone()], optional.clone(), |args| match args {
-        [value] if !value.is_zero() => Ok(Value::some(value.clone())),
-        _ => Ok(Value::Optional(None)),
+    library.global("optional.ofNonZeroValue", id, std::slice::from_ref(&value), optional.clone(), |args| {
+        match args {
+            [value] if !value.is_zero() => Ok(Value::some(value.clone())),
+            _ => Ok(Value::Optional(None)),
+        }
     });
     library.global("optional.none", "optional_none", &[], optional.clone(), |_| Ok(Value::Optional(None)));
-    library.member("value", "optional_value", &[optional.clone()], value.clone(), |args| match args {
-        [Value::Optional(Some(value))] => Ok((**value).clone()),
-        _ => Err(Error::new("optional.none() dereference")),
+    library.member("value", "optional_value", std::slice::from_ref(&optional), value.clone(), |args| {
+        match args {
+            [Value::Optional(Some(value))] => Ok((**value).clone()),
+            _ => Err(Error::new("optional.none() dereference")),
+        }
     });
-    library.member("hasValue", "optional_hasValue", &[optional.clone()], Type::Bool, |args| {
+    library.member("hasValue", "optional_hasValue", std::slice::from_ref(&optional), Type::Bool, |args| {
         Ok(Value::Bool(matches!(args, [Value::Optional(Some(_))])))
     });
     let mut special = |name, id, member, args: &[Type], result: &Type| {
@@ -46,11 +50,11 @@ pub(super) fn install(library: &mut Library) {
     ] {
         special(function, id, false, &[from.clone(), by.clone()], &optional);
     }
-    library.member("last", "list_last", &[list_of.clone()], optional.clone(), |args| {
+    library.member("last", "list_last", std::slice::from_ref(&list_of), optional.clone(), |args| {
         let items = list(args, 0)?;
         at(items.len().checked_sub(1).and_then(|last| items.get(last)))
     });
-    library.member("first", "list_first", &[list_of.clone()], optional.clone(), |args| {
+    library.member("first", "list_first", std::slice::from_ref(&list_of), optional.clone(), |args| {
         at(list(args, 0)?.get(0))
     });
     let optionals = [Type::list(optional)];

@@ -90,11 +90,7 @@ mod tests {
             ("'a\r\nb'", false, Ok(b"a\nb")),
         ];
         for (literal, is_bytes, expected) in cases {
-            assert_eq!(
-                unescape(literal, *is_bytes).as_deref(),
-                expected.as_ref().map(|v| *v).map_err(|e| e),
-                "{literal}"
-            );
+            assert_eq!(unescape(literal, *is_bytes).as_deref(), expected.as_ref().map(|v| *v), "{literal}");
         }
     }
 }

@@ -34,8 +34,8 @@ pub enum SigningKey {
     /// With signatures as certificates have them, and as tokens have them.
     Ec {
         p384: bool,
-        asn1: EcdsaKeyPair,
-        fixed: EcdsaKeyPair,
+        asn1: Box<EcdsaKeyPair>,
+        fixed: Box<EcdsaKeyPair>,
     },
 }
 
@@ -68,7 +68,7 @@ impl SigningKey {
             let asn1 = EcdsaKeyPair::from_pkcs8(asn1, bytes, &random);
             let fixed = EcdsaKeyPair::from_pkcs8(fixed, bytes, &random);
             if let (Ok(asn1), Ok(fixed)) = (asn1, fixed) {
-                return Ok(SigningKey::Ec { p384, asn1, fixed });
+                return Ok(SigningKey::Ec { p384, asn1: Box::new(asn1), fixed: Box::new(fixed) });
             }
         }
         Err(KeyError::Unsupported)

@@ -45,7 +45,7 @@ fn ctx(endpoint: &Arc<Endpoint>, row: &Row, verb: &'static str) -> Ctx {
         options: Arc::new(Value::Null),
         endpoint: endpoint.clone(),
         storage: Some(row.codec.storage.clone()),
-        local: Nobody::new(&REGISTRY),
+        local: Nobody::local(&REGISTRY),
     }
 }
 

@@ -30,7 +30,7 @@ impl TokenAuthenticator for NoTokens {
 type Answer<'a, T> = BoxFuture<'a, Result<T, Status>>;
 
 impl Nobody {
-    pub(super) fn new(registry: &Arc<Registry>) -> Arc<dyn Local> {
+    pub(super) fn local(registry: &Arc<Registry>) -> Arc<dyn Local> {
         let services =
             Services { authorizer: Arc::new(AlwaysDeny), tokens: Arc::new(NoTokens), issuer: None };
         Arc::new(Nobody { registry: registry.clone(), services })

@@ -219,7 +219,7 @@ mod tests {
         resource: &'static str,
         object: Value,
     ) -> (Result<(), String>, Vec<String>) {
-        let local = Cluster::new(&[("", "namespaces", namespace(labels))]);
+        let local = Cluster::holding(&[("", "namespaces", namespace(labels))]);
         let mut review = review(Operation::Create, group, resource, object);
         let result = admit(POD_SECURITY, &local, &mut review).await.map_err(|status| status.message);
         (result, review.warnings)
@@ -262,7 +262,7 @@ mod tests {
             "Namespace \"ns\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of privileged, baseline, restricted"
         );
         let host = |name: &str| json!({ "metadata": { "namespace": "ns", "name": name }, "spec": { "hostNetwork": true } });
-        let local = Cluster::new(&[("", "pods", host("b")), ("", "pods", host("a"))]);
+        let local = Cluster::holding(&[("", "pods", host("b")), ("", "pods", host("a"))]);
         let stricter = namespace(json!({ "pod-security.kubernetes.io/enforce": "baseline" }));
         let mut review = review(Operation::Update, "", "namespaces", stricter);
         review.old = Arc::new(namespace(json!({})));

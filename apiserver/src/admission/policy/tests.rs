@@ -73,7 +73,7 @@ async fn mutated(mutations: &[Value], extra: Value, object: Value) -> Result<Val
 }
 
 async fn check(mutation: Value, object: Value, expected: Result<&[(&str, Value)], &str>) {
-    let result = mutated(&[mutation.clone()], json!({}), object).await;
+    let result = mutated(std::slice::from_ref(&mutation), json!({}), object).await;
     match (result, expected) {
         (Ok(object), Ok(expected)) => {
             for (path, value) in expected {

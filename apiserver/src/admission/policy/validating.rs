@@ -286,7 +286,7 @@ mod tests {
         full.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         let mut bound = json!({ "policyName": "p", "validationActions": ["Deny"] });
         bound.as_object_mut().unwrap().extend(binding.as_object().unwrap().clone());
-        let local = Cluster::new(&[
+        let local = Cluster::holding(&[
             (GROUP, "validatingadmissionpolicies", json!({ "metadata": { "name": "p" }, "spec": full })),
             (
                 GROUP,

@@ -69,7 +69,7 @@ fn configuration(port: u16, ca: &str, extra: Value) -> Value {
 }
 
 async fn create(resource: &str, configuration: Value) -> (Result<(), String>, Review) {
-    let local = Cluster::new(&[(GROUP, resource, configuration)]);
+    let local = Cluster::holding(&[(GROUP, resource, configuration)]);
     let plugin: Arc<dyn Plugin> = match resource {
         "mutatingwebhookconfigurations" => Arc::new(MutatingWebhooks::new(&local)),
         _ => Arc::new(ValidatingWebhooks::new(&local)),

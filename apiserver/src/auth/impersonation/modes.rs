@@ -230,8 +230,9 @@ mod tests {
         const USER: (&str, &str, &str, &str) = ("impersonate:user-info", "users", "", "ann");
         let by = request("root", &[]);
         let ann = UserInfo::new("ann", []);
-        let acting =
-            permitted(&ann, &by, &Listed(&[ON, USER], Mutex::default())).await.ok().expect("allowed");
+        let Ok(acting) = permitted(&ann, &by, &Listed(&[ON, USER], Mutex::default())).await else {
+            panic!("allowed");
+        };
         assert_eq!((acting.constraint, acting.user.name.as_str()), ("impersonate:user-info", "ann"));
         for (allowed, message) in [
             (
@@ -259,8 +260,9 @@ mod tests {
             ("impersonate:associated-node", "nodes", "", "*"),
         ];
         let node = |name: &str| UserInfo::new(format!("{NODE_PREFIX}{name}"), []);
-        let acting =
-            permitted(&node("n1"), &agent, &Listed(rules, Mutex::default())).await.ok().expect("allowed");
+        let Ok(acting) = permitted(&node("n1"), &agent, &Listed(rules, Mutex::default())).await else {
+            panic!("allowed");
+        };
         assert_eq!(acting.user.groups, [NODES, "system:authenticated"]);
         let asked = Listed(rules, Mutex::default());
         assert!(permitted(&node("n2"), &agent, &asked).await.is_err());

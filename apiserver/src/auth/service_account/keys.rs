@@ -160,7 +160,7 @@ pub struct PrivateKey {
 
 enum Signer {
     Rsa(Box<RsaKeyPair>),
-    Ec(EcdsaKeyPair),
+    Ec(Box<EcdsaKeyPair>),
 }
 
 impl PrivateKey {
@@ -197,7 +197,7 @@ impl PrivateKey {
 
     fn ec(algorithm: Algorithm, pair: EcdsaKeyPair) -> PrivateKey {
         let public = PublicKey::new(algorithm, pair.public_key().as_ref());
-        PrivateKey { signer: Signer::Ec(pair), public }
+        PrivateKey { signer: Signer::Ec(Box::new(pair)), public }
     }
 }
 

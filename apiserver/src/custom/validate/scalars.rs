@@ -144,7 +144,7 @@ fn as_i64(number: &Number) -> i64 {
 fn in_range(number: &Number, schema: &Schema, what: &str, at: &At) -> Outcome {
     let mut outcome = Outcome::default();
     let float = number.as_f64().unwrap_or_default();
-    let whole = number.is_i64() || float.fract() == 0.0 && float.abs() < 9.223_372_036_854_775_8e18;
+    let whole = number.is_i64() || float.fract() == 0.0 && float.abs() < 9_223_372_036_854_775_808.0;
     let ty = if schema.int_or_string { "" } else { schema.ty.as_str() };
     let (good, format) = match (ty, schema.format.as_str()) {
         ("integer", "int32") => (whole && i32::try_from(as_i64(number)).is_ok(), "int32"),

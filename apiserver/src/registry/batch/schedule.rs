@@ -192,7 +192,7 @@ fn go_duration(text: &str) -> Result<(), String> {
         rest = after;
     }
     // Go counts nanoseconds in 63 bits.
-    if total >= 9.223_372_036_854_775_8e18 { Err(invalid()) } else { Ok(()) }
+    if total >= 9_223_372_036_854_775_808.0 { Err(invalid()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn bytes(field: &View, errors: &mut Errors) -> Option<Vec<u8>> {
 fn signed_request(field: &View, errors: &mut Errors) {
     let Some(der) = bytes(field, errors) else { return };
     let problem = match X509CertificationRequest::from_der(&der) {
-        Ok((rest, request)) if rest.is_empty() => {
+        Ok((&[], request)) => {
             let subject = &request.certification_request_info.subject_pki;
             match key::check(subject, "elliptic public keys must use curve P256, P384, or P521") {
                 Err(wrong) => Some(wrong.at(field.path())),

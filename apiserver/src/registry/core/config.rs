@@ -143,10 +143,10 @@ fn secret(object: &Value) -> Errors {
         }
     };
     match view.text("type") {
-        "kubernetes.io/service-account-token" => {
-            if text_at(object, &["metadata", "annotations", ACCOUNT]).is_empty() {
-                errors.push(view.get("metadata").get("annotations").key(ACCOUNT).required(""));
-            }
+        "kubernetes.io/service-account-token"
+            if text_at(object, &["metadata", "annotations", ACCOUNT]).is_empty() =>
+        {
+            errors.push(view.get("metadata").get("annotations").key(ACCOUNT).required(""));
         }
         "kubernetes.io/dockercfg" => docker_config(&data.key(".dockercfg"), &mut errors),
         "kubernetes.io/dockerconfigjson" => docker_config(&data.key(".dockerconfigjson"), &mut errors),

@@ -241,7 +241,6 @@ async fn resource(
 }
 
 /// Replicas for a value that isn't one of pods: of all of them together, or a share for each.
-#[expect(clippy::too_many_arguments, reason = "what two kinds of metric have in common and what not")]
 fn shared(
     calculator: &Calculator<'_>,
     target: &Goal,

@@ -88,7 +88,7 @@ pub(super) fn plan(endpoints: &Endpoints, slices: &[Arc<EndpointSlice>], max_per
             s.address_type == family && own == ports
         };
         let slice = new_slice(endpoints, family, ports.clone(), wanted);
-        match delete.iter().position(|s| same_group(s)) {
+        match delete.iter().position(same_group) {
             None => plan.create.push(slice),
             Some(index) => {
                 let current = delete.remove(index);

@@ -60,7 +60,7 @@ impl Ranges {
             return None;
         }
         let index = |ip: IpAddr| {
-            let offset = number(ip).checked_sub(number(self.whole.network())).unwrap_or(0);
+            let offset = number(ip).saturating_sub(number(self.whole.network()));
             (offset.checked_shr(self.part_bits()).unwrap_or(0)).min(self.count - 1)
         };
         Some((index(cidr.network()), index(cidr.broadcast())))

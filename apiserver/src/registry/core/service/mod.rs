@@ -106,11 +106,9 @@ fn defaults(object: &mut Value) {
         fill(spec, "sessionAffinity", "None");
         match text_at(spec, &["sessionAffinity"]) {
             "None" => set_at(spec, &["sessionAffinityConfig"], Value::Null),
-            "ClientIP" => {
-                if at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).is_null() {
-                    let config = json!({"clientIP": {"timeoutSeconds": CLIENT_IP_TIMEOUT}});
-                    set_at(spec, &["sessionAffinityConfig"], config);
-                }
+            "ClientIP" if at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).is_null() => {
+                let config = json!({"clientIP": {"timeoutSeconds": CLIENT_IP_TIMEOUT}});
+                set_at(spec, &["sessionAffinityConfig"], config);
             }
             _ => {}
         }
