@@ -20,26 +20,19 @@ pub(crate) fn exec_and_cp(cluster: &Cluster) -> Result<()> {
         &cluster.kubectl_fails(&["exec", "box", "-c", "other", "--", "true"])?,
         "container other is not valid for pod box",
     )?;
-    // A terminal, whose size and end the program inside sees.
+    // A terminal, whose size and end the program inside sees. kubectl tells the size once, and containerd drops it when it
+    // comes before the program has started.
     let terminal = cluster.kubectl_command();
-    let command = shell_words(
-        &terminal,
-        &[
-            "exec",
-            "-it",
-            "box",
-            "--",
-            "sh",
-            "-c",
-            "tty; for try in 1 2 3 4 5; do stty size 2>/dev/null && break; sleep 1; done",
-        ],
-    );
-    let mut script = std::process::Command::new("script");
-    script.args(["-qec", &format!("stty rows 33 cols 77; {command}"), "/dev/null"]);
-    script.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
-    let seen = e2e::text(script.output()?)?;
-    contains(&seen, "/dev/pts/")?;
-    contains(&seen, "33 77")?;
+    let inside = "tty; for try in 1 2 3; do stty size 2>/dev/null && break; sleep 1; done";
+    let command = shell_words(&terminal, &["exec", "-it", "box", "--", "sh", "-c", inside]);
+    eventually("the terminal's size", SOON, || {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("stty rows 33 cols 77; {command}"), "/dev/null"]);
+        script.env("KUBECONFIG", "/etc/kubernetes/admin.conf");
+        let seen = e2e::text(script.output()?)?;
+        contains(&seen, "/dev/pts/")?;
+        contains(&seen, "33 77")
+    })?;
 
     cluster.first().sh("mkdir -p /var/tmp/copied/deep && echo 'to be copied' >/var/tmp/copied/deep/file")?;
     cluster.kubectl(&["cp", "/var/tmp/copied", "box:/tmp/copied"])?;
