@@ -10,11 +10,13 @@ pub(crate) mod flow_control;
 pub mod rbac;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
 use proto::status::Status;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use self::apply::{Kind, create_if_absent, reconcile_all};
 use crate::auth::AuthOptions;
@@ -22,6 +24,10 @@ use crate::registry::Local;
 
 /// A step after the server has started to serve; the server is not ready before it is done.
 pub type Hook = (&'static str, BoxFuture<'static, Result<(), Status>>);
+
+/// How long a step may fail; upstream's limits.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FLOW_CONTROL_PATIENCE: Duration = Duration::from_secs(300);
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 const SCHEDULING_GROUP: &str = "scheduling.k8s.io";
@@ -44,16 +50,42 @@ pub const SYSTEM_PRIORITY_CLASSES: &[(&str, i32, &str)] = &[
 pub fn post_start_hooks(local: &Arc<dyn Local>, options: &AuthOptions) -> Vec<Hook> {
     let options = options.clone();
     vec![
-        ("start-system-namespaces-controller", Box::pin(namespaces(local.clone()))),
-        ("rbac/bootstrap-roles", Box::pin(default_policy(local.clone()))),
-        ("scheduling/bootstrap-system-priority-classes", Box::pin(priority_classes(local.clone()))),
-        ("priority-and-fairness-config-producer", Box::pin(flow_control_objects(local.clone()))),
+        ("start-system-namespaces-controller", patient(local, PATIENCE, namespaces)),
+        ("rbac/bootstrap-roles", patient(local, PATIENCE, default_policy)),
+        ("scheduling/bootstrap-system-priority-classes", patient(local, PATIENCE, priority_classes)),
+        (
+            "priority-and-fairness-config-producer",
+            patient(local, FLOW_CONTROL_PATIENCE, flow_control_objects),
+        ),
         (
             "start-cluster-authentication-info-controller",
-            Box::pin(cluster_authentication_info(local.clone(), options)),
+            patient(local, PATIENCE, move |local| cluster_authentication_info(local, options.clone())),
         ),
-        ("start-legacy-token-tracking-controller", Box::pin(legacy_token_tracking(local.clone()))),
+        ("start-legacy-token-tracking-controller", patient(local, PATIENCE, legacy_token_tracking)),
     ]
+}
+
+/// A step that is tried again each second when it failed, as upstream's hooks are: etcd may be away for a moment just when the
+/// server has started. After `limit` its error is the hook's.
+fn patient<L, F, R>(local: &L, limit: Duration, step: F) -> BoxFuture<'static, Result<(), Status>>
+where
+    L: Clone + Send + Sync + 'static,
+    F: Fn(L) -> R + Send + 'static,
+    R: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let local = local.clone();
+    Box::pin(async move {
+        let begin = Instant::now();
+        loop {
+            match step(local.clone()).await {
+                Err(error) if begin.elapsed() < limit => {
+                    tracing::warn!(%error, "A post-start hook failed, will retry");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    })
 }
 
 /// The first error of several steps.
@@ -159,4 +191,28 @@ async fn legacy_token_tracking(local: Arc<dyn Local>) -> Result<(), Status> {
 
 fn today_and_time() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_are_tried_again_until_their_time_is_up() {
+        let tries = Arc::new(AtomicU32::new(0));
+        let fails = |times: u32| {
+            move |tries: Arc<AtomicU32>| async move {
+                match tries.fetch_add(1, Ordering::Relaxed) < times {
+                    true => Err(Status::internal("etcd is away")),
+                    false => Ok(()),
+                }
+            }
+        };
+        assert!(patient(&tries, PATIENCE, fails(3)).await.is_ok());
+        assert_eq!(tries.swap(0, Ordering::Relaxed), 4);
+        assert!(patient(&tries, PATIENCE, fails(u32::MAX)).await.is_err());
+        assert_eq!(tries.load(Ordering::Relaxed), 31);
+    }
 }
