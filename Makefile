@@ -27,15 +27,15 @@ tools:
 images: tools ## Build the images as OCI archives into .images
 	@hack/images.sh $(CURDIR)/.images $(TOOLS)
 
-test: tools ## The whole test suite: unit, component, end to end (root)
+test: tools ## The unit and component tests (root)
 	KEELSON_TOOLS=$(TOOLS) cargo test --workspace --exclude e2e
-	@$(MAKE) e2e
+	cargo test -p e2e --test tree
 
-e2e: ## The end-to-end tests alone: clusters out of namespaces (root)
+e2e: ## The end-to-end tests: clusters out of namespaces (root)
 	hack/install.sh $(TOOLS)
 	hack/tools.sh $(TOOLS) clients
 	e2e/images.sh $(TOOLS)/images
-	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e
+	KEELSON_TOOLS=$(TOOLS) cargo test -p e2e --test e2e
 
 fuzz: ## Search for input that breaks a parser: FUZZ_TIME seconds for each target (FUZZ_TARGET: for one)
 	hack/fuzz.sh $(FUZZ_TIME) $(FUZZ_TARGET)

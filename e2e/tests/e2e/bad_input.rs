@@ -14,11 +14,12 @@ const ADMIN_FILES: &str = "for part in crt:certificate key:key; do /opt/keelson/
     --kubeconfig=/etc/kubernetes/admin.conf -o jsonpath=\"{.users[0].user.client-${part#*:}-data}\" | \
     base64 -d >/run/e2e-admin.${part%%:*}; done";
 
-/// A raw request: the status code and the answer.
+/// A raw request: the status code and the answer. Over HTTP/1.1, because the curl of Debian 12 drops answers over HTTP/2 that
+/// come before it has sent all of a body; kubectl speaks HTTP/2 in all other tests.
 fn request(cluster: &Cluster, path: &str, curl: &str) -> Result<(u16, Value)> {
     let node = cluster.first();
     let text = node.sh(&format!(
-        "curl -sS --max-time 20 --cacert /etc/kubernetes/pki/ca.crt -w '\\n%{{http_code}}' {curl} 'https://{}:6443{path}'",
+        "curl -sS --http1.1 --max-time 20 --cacert /etc/kubernetes/pki/ca.crt -w '\\n%{{http_code}}' {curl} 'https://{}:6443{path}'",
         node.address
     ))?;
     let (body, code) = text.rsplit_once('\n').context("no status code")?;
@@ -71,14 +72,13 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
     )?;
-    // More than a request may be, and more than a ConfigMap may be. HTTP/1.1, because old curls drop the answer that
-    // comes before they have sent all.
+    // More than a request may be, and more than a ConfigMap may be.
     let huge = |bytes: usize| {
         cluster.first().sh(&format!(
             "(printf '{{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {{\"name\": \"big\"}}, \"data\": {{\"a\": \"'; \
              head -c {bytes} /dev/zero | tr '\\0' a; printf '\"}}}}') >/run/e2e-huge.json"
         ))?;
-        let answer = send(maps, &format!("--http1.1 {json} --data-binary @/run/e2e-huge.json"));
+        let answer = send(maps, &format!("{json} --data-binary @/run/e2e-huge.json"));
         cluster.first().sh("rm /run/e2e-huge.json").and(answer)
     };
     refused(huge(4_000_000)?, 413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728")?;
@@ -134,15 +134,9 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
             r#"{"$patch": "explode"}"#,
             500,
             "",
-            "Unknown patch type found: explode",
+            "unknown patch type: explode in map",
         ),
-        (
-            "application/magic+json",
-            "{}",
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
-        ),
+        ("application/magic+json", "{}", 415, "UnsupportedMediaType", "415: Unsupported Media Type"),
     ] {
         refused(patch(kind, body)?, code, reason, message).with_context(|| format!("{kind} {body}"))?;
     }
@@ -157,7 +151,7 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
         send(&format!("{maps}?labelSelector=a,,=b"), "")?,
         400,
         "BadRequest",
-        "unable to parse requirement",
+        "found ',', expected: identifier after ','",
     )?;
     refused(
         send(&format!("{maps}?fieldSelector=data.a=1"), "")?,

@@ -4,11 +4,11 @@
 use anyhow::{Context, Result, bail};
 use e2e::{Network, Node, contains, prefix, root};
 
-/// Everything that a cluster touches on a machine, one sorted list each.
+/// Everything that a cluster touches on a machine, one sorted list each; not the network namespaces of test clusters beside it.
 const SNAPSHOT: &str = r##"
 own() { [ "$(readlink /proc/$1/ns/net)" = "$(readlink /proc/self/ns/net)" ] || [ "$(readlink /proc/$1/ns/mnt)" = "$(readlink /proc/self/ns/mnt)" ]; }
 echo "# processes"; for p in $(ls /proc | grep -E '^[0-9]+$'); do if own $p; then cat /proc/$p/comm; fi; done 2>/dev/null | grep -vxE 'bash|ls|grep|cat|sort|readlink' | sort
-echo "# mounts"; awk '{print $2, $3}' /proc/self/mounts | sort
+echo "# mounts"; awk '{print $2, $3}' /proc/self/mounts | grep -v '^/run/netns/keelson-' | sort
 echo "# links"; ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\1/' | sort
 echo "# addresses"; ip -o address | awk '{print $2, $4}' | sort
 echo "# routes"; ip route | sort
