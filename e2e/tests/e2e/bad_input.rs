@@ -157,7 +157,7 @@ pub(crate) fn bodies(cluster: &Cluster) -> Result<()> {
         send(&format!("{maps}?fieldSelector=data.a=1"), "")?,
         400,
         "BadRequest",
-        "field label not supported: data.a",
+        "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
     )?;
     refused(
         send(&format!("{maps}?resourceVersion=x"), "")?,
