@@ -79,14 +79,18 @@ impl Family {
         kind: Type,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            help,
-            kind,
-            labels,
-            series: RwLock::new(IndexMap::with_hasher(BuildHasherDefault::new())),
-            registered: AtomicBool::new(false),
-        }
+        Self::made(name, help, kind, labels, false)
+    }
+
+    const fn made(
+        name: &'static str,
+        help: &'static str,
+        kind: Type,
+        labels: &'static [&'static str],
+        registered: bool,
+    ) -> Self {
+        let series = RwLock::new(IndexMap::with_hasher(BuildHasherDefault::new()));
+        Self { name, help, kind, labels, series, registered: AtomicBool::new(registered) }
     }
 
     /// A family of counters.
@@ -116,14 +120,8 @@ impl Family {
         kind: Type,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            help,
-            kind,
-            labels,
-            series: RwLock::new(IndexMap::with_hasher(BuildHasherDefault::new())),
-            registered: AtomicBool::new(true),
-        }
+        // As if it had been registered: so nothing registers it.
+        Self::made(name, help, kind, labels, true)
     }
 
     /// The series with these label values, in the order of the labels' names. Keep it where it is hot.
