@@ -32,8 +32,7 @@ pub(super) fn main() -> Hooks {
                 set_at(new, &["status"], at(old, &["status"]).clone());
             }
             if !same_content(new, old) {
-                let generation = meta::get(old, "generation").as_i64().unwrap_or_default();
-                meta::set(new, "generation", generation + 1);
+                meta::raise_generation(new, meta::generation(old));
             }
         },
         validate: |ctx, new| {

@@ -211,9 +211,9 @@ fn plan(hooks: &Hooks, ctx: &Ctx, mut object: Value, options: &Value) -> Result<
         Some(seconds) => Ok(Plan::Mark { object, then_remove: seconds == 0 && !held }),
         None if held => {
             let first = !meta::is_deleting(&object);
-            let generation = meta::get(&object, "generation").as_i64().unwrap_or(0);
+            let generation = meta::generation(&object);
             if first && generation > 0 {
-                meta::set(&mut object, "generation", generation + 1);
+                meta::raise_generation(&mut object, generation);
             }
             let later = parse_time(meta::text(&object, "deletionTimestamp")).is_none_or(|at| at > ctx.now);
             if later {
@@ -269,9 +269,9 @@ fn grace(hooks: &Hooks, ctx: &Ctx, object: &mut Value, options: &mut Value) -> R
     let at = ctx.now.checked_add(SignedDuration::from_secs(period)).unwrap_or(ctx.now);
     meta::set(object, "deletionTimestamp", meta::time(at));
     meta::set(object, "deletionGracePeriodSeconds", period);
-    let generation = meta::get(object, "generation").as_i64().unwrap_or(0);
+    let generation = meta::generation(object);
     if generation > 0 {
-        meta::set(object, "generation", generation + 1);
+        meta::raise_generation(object, generation);
     }
     if let Some(begin) = hooks.begin_delete {
         begin(ctx, object);

@@ -56,6 +56,17 @@ pub fn is_deleting(object: &Value) -> bool {
     !text(object, "deletionTimestamp").is_empty()
 }
 
+/// Counts a change: one above the generation that `old` has. Like upstream's it wraps, for an object that etcd holds may have
+/// any.
+pub fn raise_generation(object: &mut Value, old: i64) {
+    set(object, "generation", old.wrapping_add(1));
+}
+
+/// How often the object's wish changed; 0 where nothing counts it.
+pub fn generation(object: &Value) -> i64 {
+    get(object, "generation").as_i64().unwrap_or(0)
+}
+
 /// The revision in `metadata.resourceVersion`, 0 if there is none.
 pub fn revision(object: &Value) -> Result<i64, Status> {
     // Upstream's answer to this mistake has no reason.

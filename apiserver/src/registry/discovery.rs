@@ -10,6 +10,7 @@ use super::core::endpoints::address;
 use super::defaults::{each as each_item, fill};
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, strategy, warnings};
+use crate::engine::meta;
 
 const GROUP: &str = "discovery.k8s.io";
 
@@ -34,7 +35,7 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
             prepare_update: |_, new, old| {
                 let labels = ["metadata", "labels"];
                 if at(new, &labels) != at(old, &labels) {
-                    strategy::raise_generation(new, old);
+                    meta::raise_generation(new, meta::generation(old));
                 } else {
                     strategy::count_changes(new, old, &["addressType", "endpoints", "ports"]);
                 }

@@ -1,9 +1,10 @@
 //! What most kinds do to an object before it is stored: who owns the status, and when the generation rises.
 
-use proto::view::{at, int_at, remove_at, set_at};
+use proto::view::{at, remove_at, set_at};
 use serde_json::Value;
 
 use super::{Ctx, Hooks};
+use crate::engine::meta;
 
 /// Hooks of a kind whose status only its subresource writes.
 pub(crate) fn with_status() -> Hooks {
@@ -110,7 +111,7 @@ pub(crate) fn first_generation(new: &mut Value) {
 /// Raises the generation if one of these fields changed.
 pub(crate) fn count_changes(new: &mut Value, old: &Value, fields: &[&str]) {
     if fields.iter().any(|field| at(new, &[field]) != at(old, &[field])) {
-        raise_generation(new, old);
+        meta::raise_generation(new, meta::generation(old));
     }
 }
 
@@ -118,12 +119,6 @@ pub(crate) fn count_changes(new: &mut Value, old: &Value, fields: &[&str]) {
 pub(crate) fn generation_changes(new: &Value, old: &Value) -> bool {
     const GENERATION: [&str; 2] = ["metadata", "generation"];
     at(new, &GENERATION) != at(old, &GENERATION)
-}
-
-/// One above the old generation.
-pub(crate) fn raise_generation(new: &mut Value, old: &Value) {
-    let next = int_at(old, &["metadata", "generation"]) + 1;
-    set_at(new, &["metadata", "generation"], Value::from(next));
 }
 
 /// The warning for a name that becomes a host name without being a DNS label.

@@ -36,8 +36,7 @@ pub(crate) fn hooks() -> (Hooks, Hooks) {
         prepare_update: |_, new, old| {
             set_at(new, &["status"], at(old, &["status"]).clone());
             if at(new, &["spec"]) != at(old, &["spec"]) {
-                let generation = meta::get(old, "generation").as_i64().unwrap_or_default();
-                meta::set(new, "generation", generation + 1);
+                meta::raise_generation(new, meta::generation(old));
             }
             keep_stored_versions(new);
         },

@@ -10,6 +10,7 @@ use super::core::claim;
 use super::core::pod::warnings as pod_warnings;
 use super::kind::{Enabled, Kind};
 use super::{Builder, Hooks, ScaleSelector, strategy};
+use crate::engine::meta;
 
 const GROUP: &str = "apps";
 
@@ -86,7 +87,7 @@ fn deployment() -> Hooks {
             // Annotations count: a rollback or a restart may be asked for in one.
             let annotations = ["metadata", "annotations"];
             if at(new, &["spec"]) != at(old, &["spec"]) || at(new, &annotations) != at(old, &annotations) {
-                strategy::raise_generation(new, old);
+                meta::raise_generation(new, meta::generation(old));
             }
         },
         validate: |_, new| validation::deployment(new, &Value::Null),

@@ -4,6 +4,7 @@ use proto::view::{View, at, int_at, object_at, set_at, text_at};
 use serde_json::{Map, Value, json};
 
 use super::{options, qos, resize, status as pod_status, update, warnings};
+use crate::engine::meta;
 use crate::registry::strategy::{first_generation, host_name_warning, keep, keep_metadata};
 use crate::registry::{Ctx, Hooks};
 
@@ -94,8 +95,7 @@ pub(super) fn set_condition(status: &mut Value, mut condition: Value, now: &str)
 
 fn count_spec(new: &mut Value, old: &Value) {
     if at(new, &["spec"]) != at(old, &["spec"]) {
-        let next = int_at(new, &["metadata", "generation"]) + 1;
-        set_at(new, &["metadata", "generation"], Value::from(next));
+        meta::raise_generation(new, meta::generation(new));
     }
 }
 
