@@ -240,6 +240,30 @@ impl Cluster {
         Ok(serde_json::from_str(&self.kubectl(&all)?)?)
     }
 
+    /// What the cluster looks like, for whoever reads why a test failed: each question's answer, or the error it gave.
+    pub fn picture(&self) -> String {
+        let questions: [&[&str]; 4] = [
+            &["get", "nodes,pods,services,endpointslices", "-A", "-o", "wide"],
+            &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp", "--no-headers"],
+            &["logs", "-n", "guestbook", "-l", "app=front", "--tail=5", "--prefix"],
+            &["logs", "-n", "guestbook", "-l", "app=api", "--tail=5", "--prefix"],
+        ];
+        let mut picture = String::new();
+        for question in questions {
+            let answer = self.kubectl(question).unwrap_or_else(|error| format!("{error:#}"));
+            let lines: Vec<_> = answer.lines().collect();
+            // Of many events the last ones matter.
+            let last = &lines[lines.len().saturating_sub(80)..];
+            picture += &format!("$ kubectl {}\n{}\n", question.join(" "), last.join("\n"));
+        }
+        for node in &self.network.nodes {
+            let maps = "nft list table ip kube-proxy | sed -n '/^\t\\(map\\|set\\) /,/^\t}/p'";
+            let answer = node.sh(maps).unwrap_or_else(|error| format!("{error:#}"));
+            picture += &format!("{}$ {maps}\n{answer}\n", node.name);
+        }
+        picture
+    }
+
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
         self.kubectl_with(&["apply", "-f", "-"], manifest)

@@ -259,7 +259,8 @@ pub(crate) fn the_announcer_dies(cluster: &Cluster) -> Result<()> {
         still_remembers(cluster, "before the announcer died")?;
         // A silent node is not ready, and not gone.
         contains(&cluster.kubectl(&["get", "node", "n2"])?, "NotReady")
-    })();
+    })()
+    .inspect_err(|_| println!("{}", cluster.picture()));
     node.sh("ip link set eth0 up; ip route add default via 10.200.0.1")?;
     outcome?;
     cluster.kubectl(&["wait", "--for=condition=Ready", "node/n2", "--timeout=90s"])?;

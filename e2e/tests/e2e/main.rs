@@ -111,7 +111,12 @@ fn main() {
         if let Some(cluster) = cluster {
             for (name, kubectl, test) in tests.iter().filter(|(name, ..)| chosen(name)) {
                 let cluster = cluster.with_kubectl(kubectl);
-                run(name, &mut || test(&cluster).inspect_err(|_| tidy(&cluster)));
+                run(name, &mut || {
+                    test(&cluster).inspect_err(|_| {
+                        println!("{}", cluster.picture());
+                        tidy(&cluster);
+                    })
+                });
             }
         }
     }
