@@ -97,7 +97,7 @@ pub fn container(
     let paths = |list: &[&str]| -> Vec<String> {
         if unmasked { vec![] } else { list.iter().map(|p| p.to_string()).collect() }
     };
-    let mut masked = paths(MASKED);
+    let mut masked = paths(cri::MASKED_PATHS);
     if !unmasked {
         masked.extend(settings.thermal_paths.iter().cloned());
     }
@@ -127,7 +127,7 @@ pub fn container(
         supplemental_groups_policy: groups_policy(pod)?,
         no_new_privs: sc.allow_privilege_escalation == Some(false),
         masked_paths: masked,
-        readonly_paths: paths(READ_ONLY),
+        readonly_paths: paths(cri::READ_ONLY_PATHS),
         seccomp: Some(seccomp_profile(seccomp, settings)?),
         apparmor,
     })
@@ -143,22 +143,6 @@ pub struct Settings {
     /// Files below `/sys` that tell how warm each CPU is, and so what others do.
     pub thermal_paths: Vec<String>,
 }
-
-const MASKED: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 fn seccomp_profile(
     wanted: Option<&SeccompProfile>,

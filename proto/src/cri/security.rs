@@ -163,3 +163,21 @@ pub struct LinuxContainerSecurityContext {
     #[prost(message, optional, tag = "16")]
     pub apparmor: Option<SecurityProfile>,
 }
+
+/// What a container doesn't see of the node, unless it is privileged or its `/proc` is unmasked.
+pub const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+/// What it sees but can't write, with the same exceptions.
+pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -118,8 +118,8 @@ impl<'a> Runtime<'a> {
                 security_context: Some(cri::LinuxContainerSecurityContext {
                     namespace_options: Some(namespaces),
                     seccomp: profile(cri::ProfileType::Unconfined),
-                    masked_paths: paths(MASKED),
-                    readonly_paths: paths(READ_ONLY),
+                    masked_paths: paths(cri::MASKED_PATHS),
+                    readonly_paths: paths(cri::READ_ONLY_PATHS),
                     ..Default::default()
                 }),
             }),
@@ -161,20 +161,3 @@ impl<'a> Runtime<'a> {
         Ok(())
     }
 }
-
-/// What containers that aren't privileged don't see.
-const MASKED: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
