@@ -1,12 +1,15 @@
-//! The authorization chain: its modes, their order, and what a refusal says.
+//! The authorization chain: its modes, their order, what they are asked about a request, and what a refusal says.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use proto::status::Status;
+use proto::{fields, labels};
 
 use super::text::quoted;
 use super::{Attributes, Authorizer, Decision, MASTERS, Rule, Rules, UserInfo, Verdict};
+use crate::server::query::Query;
+use crate::server::request_info::RequestInfo;
 
 /// Asks each authorizer in turn; the first with an opinion decides.
 pub struct Chain(pub Vec<Arc<dyn Authorizer>>);
@@ -90,6 +93,30 @@ impl Authorizer for AlwaysDeny {
     fn rules<'a>(&'a self, _: &'a UserInfo, _: &'a str) -> BoxFuture<'a, Rules> {
         Box::pin(async { Rules::default() })
     }
+}
+
+/// A request as authorizers see it.
+pub fn attributes(info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Attributes {
+    let mut attributes = Attributes {
+        user,
+        verb: info.verb.clone(),
+        resource_request: info.is_resource,
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        namespace: info.namespace.clone(),
+        name: info.name.clone(),
+        path: info.path.clone(),
+        ..Attributes::default()
+    };
+    if !info.verb_in_path && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+        // A selector that can't be parsed is refused later, with its reason; here it narrows nothing.
+        let parse = |name| query.get(name).unwrap_or_default();
+        attributes.field_selector = fields::Selector::parse(parse("fieldSelector")).unwrap_or_default();
+        attributes.label_selector = labels::Selector::parse(parse("labelSelector")).unwrap_or_default();
+    }
+    attributes
 }
 
 /// The answer to a request that is not allowed.

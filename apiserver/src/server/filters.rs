@@ -12,7 +12,6 @@ use http::header::{
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use proto::status::Status;
-use proto::{fields, labels};
 use rand::RngExt;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -23,9 +22,7 @@ use super::metrics::{DURATION, IN_FLIGHT, LONG_RUNNING, REQUESTS};
 use super::query::{Query, decode_path};
 use super::request_info::RequestInfo;
 use crate::audit::{self, Audit, Completion, Subject};
-use crate::auth::{
-    Attributes, Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation,
-};
+use crate::auth::{Authenticator, Authorizer, Decision, Peer, Request, UserInfo, authz, impersonation};
 use crate::endpoints::negotiate::Output;
 use crate::endpoints::{App, answer};
 use crate::fairness::{Digest, Fairness, Seat};
@@ -186,7 +183,7 @@ impl Filters {
         long: bool,
     ) -> Response {
         let form = Output::of_failure(request.headers());
-        let asked = || attributes(&info, &query, user.clone());
+        let asked = || authz::attributes(&info, &query, user.clone());
         let (constrained, authorizer) = (self.constrained_impersonation, &*self.authorizer);
         let user = match impersonation::impersonated(request.headers(), asked, constrained, authorizer).await
         {
@@ -328,7 +325,7 @@ impl Filters {
     }
 
     async fn authorize(&self, info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Result<(), Status> {
-        let attributes = attributes(info, query, user);
+        let attributes = authz::attributes(info, query, user);
         let verdict = self.authorizer.authorize(&attributes).await;
         let allowed = verdict.decision == Decision::Allow;
         audit::current(|record| {
@@ -337,30 +334,6 @@ impl Filters {
         });
         if allowed { Ok(()) } else { Err(authz::forbidden(&attributes, &verdict.reason)) }
     }
-}
-
-/// A request as authorizers see it.
-fn attributes(info: &RequestInfo, query: &Query, user: Arc<UserInfo>) -> Attributes {
-    let mut attributes = Attributes {
-        user,
-        verb: info.verb.clone(),
-        resource_request: info.is_resource,
-        group: info.group.clone(),
-        version: info.version.clone(),
-        resource: info.resource.clone(),
-        subresource: info.subresource.clone(),
-        namespace: info.namespace.clone(),
-        name: info.name.clone(),
-        path: info.path.clone(),
-        ..Attributes::default()
-    };
-    if !info.verb_in_path && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
-        // A selector that can't be parsed is refused later, with its reason; here it narrows nothing.
-        let parse = |name| query.get(name).unwrap_or_default();
-        attributes.field_selector = fields::Selector::parse(parse("fieldSelector")).unwrap_or_default();
-        attributes.label_selector = labels::Selector::parse(parse("labelSelector")).unwrap_or_default();
-    }
-    attributes
 }
 
 /// An answer that says under which objects of flow control it was made.

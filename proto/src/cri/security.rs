@@ -180,4 +180,5 @@ pub const MASKED_PATHS: &[&str] = &[
     "/sys/firmware",
 ];
 /// What it sees but can't write, with the same exceptions.
-pub const READ_ONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READ_ONLY_PATHS: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -50,7 +50,7 @@ pub async fn connect(
     let Wanted { connect, info, query, user, request } = wanted;
     let streaming = matches!(connect, Connect::PodExec | Connect::PodAttach | Connect::PodPortForward);
     if streaming {
-        may_create(authorizer, &info, user).await?;
+        may_create(authorizer, &info, &query, user).await?;
     }
     let Some(location) = location::find(backends, local, connect, &info, &query).await? else {
         // The log of a pod that has no node yet is empty.
@@ -73,21 +73,10 @@ pub async fn connect(
 async fn may_create(
     authorizer: &dyn Authorizer,
     info: &RequestInfo,
+    query: &Query,
     user: Arc<UserInfo>,
 ) -> Result<(), Status> {
-    let attributes = Attributes {
-        user,
-        verb: "create".to_owned(),
-        resource_request: true,
-        group: info.group.clone(),
-        version: info.version.clone(),
-        resource: info.resource.clone(),
-        subresource: info.subresource.clone(),
-        namespace: info.namespace.clone(),
-        name: info.name.clone(),
-        path: info.path.clone(),
-        ..Attributes::default()
-    };
+    let attributes = Attributes { verb: "create".to_owned(), ..authz::attributes(info, query, user) };
     let verdict = authorizer.authorize(&attributes).await;
     match verdict.decision {
         Decision::Allow => Ok(()),
