@@ -21,7 +21,10 @@ static REGISTRY: LazyLock<Arc<Registry>> =
     LazyLock::new(|| Arc::new(apiserver::registry::builtin(&|_, _, _| true)));
 static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     let mut rows = Vec::new();
-    for storage in REGISTRY.storages() {
+    // The registry has no order, and an input is to mean the same everywhere.
+    let mut storages: Vec<_> = REGISTRY.storages().collect();
+    storages.sort_by_key(|s| (&s.group, &s.resource));
+    for storage in storages {
         let versions =
             Codec::new(&REGISTRY, storage.clone(), Media::Protobuf).map_or(0, |c| c.versions.len());
         for version in 0..versions {
