@@ -9,6 +9,8 @@ use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(90);
 const MANIFEST: &str = include_str!("../../manifests/guestbook.yaml");
+/// How many pods the manifest asks for.
+pub(crate) const PODS: usize = 5;
 
 /// Installs the guestbook, or waits until the one that is there is ready again.
 pub(crate) fn ready(cluster: &Cluster) -> Result<()> {

@@ -69,9 +69,18 @@ fn drain(cluster: &Cluster) -> Result<()> {
         "--force",
         "--timeout=120s",
     ])?;
-    ready(cluster)?;
-    let pods = cluster.get(&["pods", "-n", "guestbook", "--field-selector=spec.nodeName=n2"])?;
-    same("pods left on n2", pods["items"].as_array().map(Vec::len), Some(0))
+    // A Deployment's status alone is what its controller knew last, and that may just be starting again.
+    eventually("every pod to be ready on n1", SOON, || {
+        let pods = cluster.get(&["pods", "-n", "guestbook"])?;
+        let pods = pods["items"].as_array().context("items")?;
+        same("pods", pods.len(), application::PODS)?;
+        for pod in pods {
+            same("its node", pod["spec"]["nodeName"].as_str(), Some("n1"))?;
+            same("ready", pod["status"]["containerStatuses"][0]["ready"].as_bool(), Some(true))?;
+        }
+        Ok(())
+    })?;
+    ready(cluster)
 }
 
 /// Sends a signal to every process of that name in a node's network namespace; returns how many there were.
