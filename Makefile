@@ -27,11 +27,12 @@ tools:
 images: tools ## Build the images as OCI archives into .images
 	@hack/images.sh $(CURDIR)/.images $(TOOLS)
 
-test: tools ## The unit and component tests (root)
+test: tools ## All tests: unit, component, end-to-end (root)
 	KEELSON_TOOLS=$(TOOLS) cargo test --workspace --exclude e2e
 	cargo test -p e2e --test tree
+	$(MAKE) e2e
 
-e2e: ## The end-to-end tests: clusters out of namespaces (root)
+e2e: ## Only the end-to-end tests: clusters out of namespaces (root)
 	hack/install.sh $(TOOLS)
 	hack/tools.sh $(TOOLS) clients
 	e2e/images.sh $(TOOLS)/images

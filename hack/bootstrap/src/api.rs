@@ -56,6 +56,12 @@ impl Api {
         }
     }
 
+    /// What the cluster has of this object, or `None`.
+    pub(crate) async fn find(&self, object: &Value) -> Result<Option<Value>> {
+        let (collection, name) = collection(object)?;
+        self.get(&format!("{collection}/{name}")).await
+    }
+
     /// A path that answers with text.
     pub(crate) async fn text(&self, path: &str) -> Result<String> {
         Ok(String::from_utf8(self.0.request(Method::GET, path, None).await?.to_vec())?)

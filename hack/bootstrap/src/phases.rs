@@ -37,6 +37,7 @@ pub(crate) const INIT: &[Phase] = &[
     phase!("kubelet-finalize", "Letting the kubelet rotate its certificate", kubelet::finalize),
     phase!("addon", "Installing kube-proxy, cluster DNS and the node agent", addons::run),
     phase!("wait-ready", "Waiting until this node is Ready", cluster::wait_ready),
+    phase!("wait-addons", "Waiting until the add-ons are Ready", addons::wait),
     phase!("show-join-command", "To add a node, run there", token::show_join_command),
 ];
 
