@@ -1,4 +1,4 @@
-//! Work in another network namespace, on a thread of its own: the rest of the program stays where it is. What the thread
+//! Work on a thread of its own, also in another network namespace: the rest of the program stays where it is. What the thread
 //! starts or opens is in that namespace too.
 
 use crate::Bench;
@@ -28,6 +28,11 @@ pub(crate) fn inside<T: Send>(
 ) -> Result<T> {
     let namespace = File::open(file).with_context(|| file.display().to_string())?;
     on_thread(bench, || Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?), work)
+}
+
+/// Runs where the program is, but without waiting for what else it does: nothing else runs on the thread.
+pub(crate) fn here<T: Send>(bench: &Bench, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+    on_thread(bench, || Ok(()), work)
 }
 
 /// Runs `ip` with these arguments where the calling thread is.

@@ -3,14 +3,15 @@
 //! Every change carries when it was sent and its number at the very end of its event, so that a watcher reads them without
 //! parsing anything.
 
-use crate::Bench;
 use crate::load::quantile;
 use crate::objects::CONFIG_MAPS;
+use crate::server::Server;
 use crate::table::Table;
 use crate::wire::{Accept, Wire};
+use crate::{Bench, apart};
 use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const WATCHERS: usize = 1000;
@@ -44,42 +45,18 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let idle = server.process.memory();
 
     let changes = u64::from(CHANGES) * bench.period.as_secs().max(1) * 2;
-    let open = Arc::new(AtomicU64::new(0));
     let mut watchers = Vec::new();
     for _ in 0..WATCHERS {
         let wire = server.connect().await?;
         let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={revision}");
-        open.fetch_add(1, Ordering::Relaxed);
         watchers.push(tokio::spawn(watch(wire, path, clock, changes)));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     let cpu = server.process.cpu();
     let began = Instant::now();
-    let next = Arc::new(AtomicU64::new(1));
-    let slow = Arc::new(AtomicBool::new(false));
-    let mut writers = Vec::new();
-    for _ in 0..WRITERS {
-        let mut wire = server.connect().await?;
-        let (next, slow) = (next.clone(), slow.clone());
-        writers.push(tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number > changes {
-                    return anyhow::Ok(());
-                }
-                let due = began + Duration::from_secs(1) / CHANGES * number as u32;
-                tokio::time::sleep_until(due.into()).await;
-                slow.fetch_or(due.elapsed() > Duration::from_secs(1), Ordering::Relaxed);
-                let n = number % OBJECTS;
-                let body = object(n, clock.elapsed().as_micros() as u64, number);
-                wire.count("PUT", &format!("{CONFIG_MAPS}/{}", name(n)), &body, Default::default()).await?;
-            }
-        }));
-    }
-    for writer in writers {
-        writer.await??;
-    }
+    // The writers are others than the watchers: they don't wait until a thousand of those have read.
+    apart::here(bench, async || write(&server, clock, began, changes).await)?;
     let wrote = began.elapsed();
     let mut late = Vec::new();
     let mut complete = 0;
@@ -109,6 +86,33 @@ pub(super) async fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// Changes the objects in turn, at the fixed rate or as fast as they are taken.
+async fn write(server: &Server, clock: Instant, began: Instant, changes: u64) -> Result<()> {
+    let next = Arc::new(AtomicU64::new(1));
+    let mut writers = Vec::new();
+    for _ in 0..WRITERS {
+        let mut wire = server.connect().await?;
+        let next = next.clone();
+        writers.push(tokio::spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number > changes {
+                    return anyhow::Ok(());
+                }
+                let due = began + Duration::from_secs(1) / CHANGES * number as u32;
+                tokio::time::sleep_until(due.into()).await;
+                let n = number % OBJECTS;
+                let body = object(n, clock.elapsed().as_micros() as u64, number);
+                wire.count("PUT", &format!("{CONFIG_MAPS}/{}", name(n)), &body, Default::default()).await?;
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await??;
+    }
+    Ok(())
+}
+
 fn name(number: u64) -> String {
     format!("changing-{number:02}")
 }
@@ -133,7 +137,7 @@ async fn watch(mut wire: Wire, path: String, clock: Instant, changes: u64) -> Re
     let reading = wire.exchange("GET", &path, &[], Accept::default(), |piece| {
         let now = clock.elapsed().as_micros() as u64;
         let mut look = |bytes: &[u8], from: usize| {
-            for end in bytes.iter().enumerate().skip(from).filter(|(_, b)| **b == b'\n').map(|(at, _)| at) {
+            for end in memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| from + at) {
                 let Some(tail) = end.checked_sub(TAIL).map(|start| &bytes[start..end]) else { continue };
                 let number = |range: std::ops::Range<usize>| -> u64 {
                     std::str::from_utf8(&tail[range]).ok().and_then(|t| t.parse().ok()).unwrap_or_default()
