@@ -74,6 +74,9 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
 
     let local: Arc<dyn Local> = engine.local();
     let stack = auth::build(&options.auth, local.clone())?;
+    if let Some(reload) = stack.reload {
+        spawn(&tasks, "authentication configuration", reload.run());
+    }
     let chain = admission::build(&options.admission, &local, stack.rbac.clone())?;
     let services = Services {
         authorizer: stack.authorizer.clone(),

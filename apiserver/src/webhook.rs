@@ -278,7 +278,8 @@ async fn connect(webhook: &Remote, destination: &Destination) -> Result<Connecti
     }
 }
 
-fn tls_config(ca_bundle: &[u8]) -> Result<ClientConfig, String> {
+/// The configuration of a client that trusts whom these certificates in PEM vouch for; none: the system's.
+pub(crate) fn tls_config(ca_bundle: &[u8]) -> Result<ClientConfig, String> {
     let roots = match ca_bundle {
         [] => tls::system(),
         bundle => CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok).collect(),

@@ -9,6 +9,7 @@ pub mod authz;
 pub mod impersonation;
 pub mod node;
 pub mod objects;
+pub mod oidc;
 pub mod options;
 pub mod rbac;
 pub mod review;

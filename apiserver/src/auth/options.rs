@@ -14,19 +14,24 @@ use super::authn::x509::ClientCertificates;
 use super::node::graph::Graph;
 use super::node::{self, NodeAuthorizer};
 use super::objects::Objects;
+use super::oidc::config::{Anonymous, OidcFlags};
 use super::rbac::RbacAuthorizer;
 use super::rbac::index::{Index, Kind, SharedIndex};
 use super::service_account::authenticator::ServiceAccountTokens;
 use super::service_account::discovery::{self, Documents};
 use super::service_account::issuer::Issuer;
 use super::service_account::keys::{KeyError, PrivateKey, PublicKey, load_public_keys};
-use super::{Authenticator, Authorizer, TokenAuthenticator, authz};
+use super::{Authenticator, Authorizer, TokenAuthenticator, authz, oidc};
 use crate::registry::{Local, TokenIssuer};
 
 /// The values of upstream's authentication and authorization flags.
 #[derive(Clone, Debug)]
 pub struct AuthOptions {
     pub anonymous_auth: bool,
+    /// Whether the flag was given.
+    pub anonymous_auth_given: bool,
+    pub authentication_config: Option<PathBuf>,
+    pub oidc: OidcFlags,
     pub client_ca_file: Option<PathBuf>,
     pub requestheader_client_ca_file: Option<PathBuf>,
     pub requestheader_allowed_names: Vec<String>,
@@ -51,6 +56,9 @@ impl Default for AuthOptions {
     fn default() -> Self {
         AuthOptions {
             anonymous_auth: true,
+            anonymous_auth_given: false,
+            authentication_config: None,
+            oidc: OidcFlags::default(),
             client_ca_file: None,
             requestheader_client_ca_file: None,
             requestheader_allowed_names: Vec::new(),
@@ -82,6 +90,8 @@ pub enum OptionsError {
     RequestHeaderCa(String),
     #[error("{0}")]
     TokenFile(String),
+    #[error("{0}")]
+    Issuers(String),
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -94,6 +104,8 @@ pub struct AuthStack {
     pub issuer: Option<Arc<dyn TokenIssuer>>,
     /// Documents at [`discovery::CONFIGURATION_PATH`] and [`discovery::JWKS_PATH`], if they can be served.
     pub discovery: Option<Documents>,
+    /// Follows the file of `--authentication-config`, if there is one.
+    pub reload: Option<oidc::Reload>,
     /// Roles and bindings, for escalation checks. Kept up to date in every mode.
     pub rbac: SharedIndex,
 }
@@ -102,6 +114,17 @@ impl AuthOptions {
     /// What is wrong with the values, as upstream says it.
     pub fn validate(&self) -> Vec<String> {
         let mut errors = Vec::new();
+        match &self.authentication_config {
+            None if self.oidc.given
+                && (self.oidc.issuer_url.is_empty() || self.oidc.client_id.is_empty()) =>
+            {
+                errors.push("oidc-issuer-url and oidc-client-id must be specified together when any oidc-* flags are set".to_owned());
+            }
+            Some(_) if self.oidc.given => {
+                errors.push("authentication-config file and oidc-* flags are mutually exclusive".to_owned());
+            }
+            _ => errors.extend(self.oidc.required().err()),
+        }
         for (index, issuer) in self.service_account_issuers.iter().enumerate() {
             if issuer.is_empty() {
                 errors.push("service-account-issuer should not be an empty string".to_owned());
@@ -157,8 +180,9 @@ pub fn build(options: &AuthOptions, local: Arc<dyn Local>) -> Result<AuthStack, 
     for path in &options.service_account_key_files {
         keys.extend(load_public_keys(path)?);
     }
-    let tokens = build_tokens(options, Objects::new(local.clone()), &keys)?;
-    let authenticator = build_authenticator(options, tokens.clone())?;
+    let configured = oidc::configure(options).map_err(OptionsError::Issuers)?;
+    let tokens = build_tokens(options, Objects::new(local.clone()), &keys, configured.issuers)?;
+    let authenticator = build_authenticator(options, tokens.clone(), configured.anonymous)?;
     let rbac = follow_rbac(&*local);
     let authorizer = build_authorizer(options, rbac.clone(), &*local);
     Ok(AuthStack {
@@ -167,6 +191,7 @@ pub fn build(options: &AuthOptions, local: Arc<dyn Local>) -> Result<AuthStack, 
         authorizer,
         issuer: build_issuer(options)?,
         discovery: build_discovery(options, &keys),
+        reload: configured.reload,
         rbac,
     })
 }
@@ -179,6 +204,7 @@ fn build_tokens(
     options: &AuthOptions,
     objects: Objects,
     keys: &[PublicKey],
+    issuers: Arc<oidc::Issuers>,
 ) -> Result<Arc<dyn TokenAuthenticator>, OptionsError> {
     let api_audiences = options.audiences();
     let agnostic = |inner: Arc<dyn TokenAuthenticator>| {
@@ -199,12 +225,17 @@ fn build_tokens(
     if options.enable_bootstrap_token_auth {
         union.push(agnostic(Arc::new(BootstrapTokens { objects })));
     }
+    // After those that ask nobody: issuers may have to be asked for their keys.
+    if options.authentication_config.is_some() || !issuers.is_empty() {
+        union.push(agnostic(issuers));
+    }
     Ok(Arc::new(TokenCache::new(Arc::new(TokenUnion(union)))))
 }
 
 fn build_authenticator(
     options: &AuthOptions,
     tokens: Arc<dyn TokenAuthenticator>,
+    anonymous: Anonymous,
 ) -> Result<Arc<dyn Authenticator>, OptionsError> {
     let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     if let Some(path) = &options.requestheader_client_ca_file {
@@ -217,7 +248,7 @@ fn build_authenticator(
         authenticators.push(Arc::new(ClientCertificates::new(roots)));
     }
     authenticators.push(Arc::new(BearerToken { tokens }));
-    Ok(Arc::new(Union { authenticators, anonymous: options.anonymous_auth }))
+    Ok(Arc::new(Union { authenticators, anonymous }))
 }
 
 fn build_authorizer(options: &AuthOptions, rbac: SharedIndex, local: &dyn Local) -> Arc<dyn Authorizer> {
@@ -301,6 +332,25 @@ mod tests {
                 "service-account-issuer is a required flag",
             ),
             (AuthOptions { service_account_key_files: vec![], ..good.clone() }, "--service-account-key-file"),
+            (
+                AuthOptions { oidc: OidcFlags { given: true, ..Default::default() }, ..good.clone() },
+                "oidc-issuer-url and oidc-client-id must be specified together",
+            ),
+            (
+                AuthOptions {
+                    oidc: OidcFlags { given: true, ..Default::default() },
+                    authentication_config: Some("x".into()),
+                    ..good.clone()
+                },
+                "authentication-config file and oidc-* flags are mutually exclusive",
+            ),
+            (
+                AuthOptions {
+                    oidc: OidcFlags { required_claims: vec!["x".into()], ..Default::default() },
+                    ..good.clone()
+                },
+                "invalid argument \"x\" for \"--oidc-required-claim\" flag: malformed pair, expect string=string",
+            ),
             (modes(&[]), "at least one authorization-mode must be passed"),
             (modes(&["Foo"]), "authorization-mode \"Foo\" is not a valid mode"),
             (modes(&["Webhook"]), "not supported"),

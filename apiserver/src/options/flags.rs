@@ -3,7 +3,6 @@
 use component_base::flags::groups;
 use component_base::flags::{Flag, Group, Kind::*};
 
-const NO_OIDC: &str = "OpenID Connect tokens are not accepted";
 const NO_TOKEN_WEBHOOK: &str = "tokens are not checked by a webhook";
 const NO_AUTHORIZATION_WEBHOOK: &str = "requests are not authorized by a webhook";
 const NO_PEERS: &str = "requests are not passed on to other API servers";
@@ -187,7 +186,12 @@ static AUTHENTICATION: Group = Group {
             "Whether requests without credentials are served, as system:anonymous.",
         ),
         Flag::new("api-audiences", List, "", "Audiences of the server's tokens; its issuers if empty."),
-        Flag::new("authentication-config", String, "", "File with authenticators.").refused(NO_OIDC),
+        Flag::new(
+            "authentication-config",
+            String,
+            "",
+            "File with issuers of tokens, read again when changed.",
+        ),
         Flag::new(
             "authentication-token-webhook-cache-ttl",
             Duration,
@@ -206,17 +210,15 @@ static AUTHENTICATION: Group = Group {
         .no_effect(NO_TOKEN_WEBHOOK),
         Flag::new("client-ca-file", String, "", "Certificate authorities of client certificates."),
         Flag::new("enable-bootstrap-token-auth", Bool, "false", "Whether bootstrap tokens authenticate."),
-        Flag::new("oidc-ca-file", String, "", "Certificate authorities of the OpenID issuer.")
-            .refused(NO_OIDC),
-        Flag::new("oidc-client-id", String, "", "Client ID of OpenID tokens.").refused(NO_OIDC),
-        Flag::new("oidc-groups-claim", String, "", "Claim with groups.").refused(NO_OIDC),
-        Flag::new("oidc-groups-prefix", String, "", "Prefix of those groups.").refused(NO_OIDC),
-        Flag::new("oidc-issuer-url", String, "", "URL of the OpenID issuer.").refused(NO_OIDC),
-        Flag::new("oidc-required-claim", Map, "", "Claims that tokens must have.").refused(NO_OIDC),
-        Flag::new("oidc-signing-algs", List, "RS256", "Signing algorithms of OpenID tokens.")
-            .no_effect(NO_OIDC),
-        Flag::new("oidc-username-claim", String, "sub", "Claim with the user name.").no_effect(NO_OIDC),
-        Flag::new("oidc-username-prefix", String, "", "Prefix of that user name.").refused(NO_OIDC),
+        Flag::new("oidc-ca-file", String, "", "Certificate authorities of the OpenID issuer."),
+        Flag::new("oidc-client-id", String, "", "Client that OpenID tokens are for."),
+        Flag::new("oidc-groups-claim", String, "", "Claim with groups."),
+        Flag::new("oidc-groups-prefix", String, "", "Prefix of those groups."),
+        Flag::new("oidc-issuer-url", String, "", "URL of the OpenID issuer."),
+        Flag::new("oidc-required-claim", Array, "", "Claims that tokens must have, each as claim=value."),
+        Flag::new("oidc-signing-algs", List, "RS256", "Signing algorithms of OpenID tokens."),
+        Flag::new("oidc-username-claim", String, "sub", "Claim with the user name."),
+        Flag::new("oidc-username-prefix", String, "", "Prefix of that user name; - for none."),
         Flag::new("requestheader-allowed-names", List, "", "Common names of front proxies; empty: any."),
         Flag::new("requestheader-client-ca-file", String, "", "Certificate authorities of front proxies."),
         Flag::new(

@@ -13,6 +13,7 @@ use crate::admission::AdmissionOptions;
 use crate::audit::AuditOptions;
 use crate::auth::AuthOptions;
 use crate::auth::authn::request_header::HeaderNames;
+use crate::auth::oidc::config::OidcFlags;
 use crate::endpoints::proxy::KubeletOptions;
 use crate::registry::enabled_by_default;
 use crate::storage::codec::Media;
@@ -240,9 +241,24 @@ fn own_address() -> IpAddr {
 fn auth(flags: &Parsed, external_address: String) -> AuthOptions {
     let path = |name: &str| flags.non_empty(name).map(PathBuf::from);
     let list = |name: &str| flags.list(name).to_vec();
+    let text = |name: &str| flags.str(name).to_owned();
     let modes = list("authorization-mode");
     AuthOptions {
         anonymous_auth: flags.bool("anonymous-auth"),
+        anonymous_auth_given: flags.is_set("anonymous-auth"),
+        authentication_config: path("authentication-config"),
+        oidc: OidcFlags {
+            given: flags.given().any(|(name, _)| name.starts_with("oidc-")),
+            issuer_url: text("oidc-issuer-url"),
+            client_id: text("oidc-client-id"),
+            ca_file: path("oidc-ca-file"),
+            username_claim: text("oidc-username-claim"),
+            username_prefix: text("oidc-username-prefix"),
+            groups_claim: text("oidc-groups-claim"),
+            groups_prefix: text("oidc-groups-prefix"),
+            signing_algs: list("oidc-signing-algs"),
+            required_claims: list("oidc-required-claim"),
+        },
         client_ca_file: path("client-ca-file"),
         requestheader_client_ca_file: path("requestheader-client-ca-file"),
         requestheader_allowed_names: list("requestheader-allowed-names"),

@@ -7,7 +7,7 @@
 //! - A [`Registry`] is an immutable snapshot; custom resources publish a new one through [`Shared`].
 
 mod builtin;
-mod callback;
+pub(crate) mod callback;
 mod checks;
 pub(crate) mod columns;
 mod context;

@@ -160,7 +160,7 @@ impl Copy {
             Value::List(list) => {
                 Json::Array(list.iter().map(|item| self.of(&item?)).collect::<Result<_, Error>>()?)
             }
-            Value::Map(Map::Json(object, _)) => {
+            Value::Map(Map::Json(object, _) | Map::Named(object)) => {
                 self.count(object.values())?;
                 Json::Object((*object).clone())
             }

@@ -32,6 +32,8 @@ pub(crate) enum ListKind<'a> {
 enum Items<'a> {
     Owned(Arc<Vec<Value<'a>>>),
     Json(&'a [Json], Option<&'a Schema>),
+    /// Data without a schema, whose objects' names may be written as identifiers.
+    Named(&'a [Json]),
     /// Two lists one after the other, and their length. Joining must not copy: it costs nothing.
     Joined(Arc<(List<'a>, List<'a>)>, usize),
 }
@@ -54,6 +56,11 @@ impl<'a> List<'a> {
         List { items: Items::Json(items, schema.and_then(|schema| schema.items.as_deref())), kind }
     }
 
+    /// A list that came as JSON, whose objects' names may be written as identifiers.
+    pub(crate) fn named(items: &'a [Json]) -> Self {
+        List { items: Items::Named(items), kind: ListKind::Plain }
+    }
+
     pub(crate) fn untyped(self) -> Self {
         match self.items {
             Items::Json(items, _) => List { items: Items::Json(items, None), kind: ListKind::Plain },
@@ -73,7 +80,7 @@ impl<'a> List<'a> {
     pub fn len(&self) -> usize {
         match &self.items {
             Items::Owned(items) => items.len(),
-            Items::Json(items, _) => items.len(),
+            Items::Json(items, _) | Items::Named(items) => items.len(),
             Items::Joined(_, length) => *length,
         }
     }
@@ -88,6 +95,7 @@ impl<'a> List<'a> {
         match &self.items {
             Items::Owned(items) => items.get(index).cloned().map(Ok),
             Items::Json(items, schema) => items.get(index).map(|item| element(item, *schema)),
+            Items::Named(items) => items.get(index).map(|item| Ok(Value::named(item))),
             Items::Joined(parts, _) => match index.checked_sub(parts.0.len()) {
                 None => parts.0.get(index),
                 Some(index) => parts.1.get(index),

@@ -18,6 +18,8 @@ pub enum Map<'a> {
     Owned(Arc<BTreeMap<Key, (Value<'a>, Value<'a>)>>),
     /// Data, with its schema if one is known.
     Json(&'a JsonMap<String, Json>, Option<&'a Schema>),
+    /// Data without a schema, whose names may be written as identifiers.
+    Named(&'a JsonMap<String, Json>),
 }
 
 /// A key of a map. Numbers of different types that are equal are one key.
@@ -67,7 +69,7 @@ impl<'a> Map<'a> {
     pub fn len(&self) -> usize {
         match self {
             Map::Owned(map) => map.len(),
-            Map::Json(object, _) => object.len(),
+            Map::Json(object, _) | Map::Named(object) => object.len(),
         }
     }
 
@@ -81,6 +83,13 @@ impl<'a> Map<'a> {
         match self {
             Map::Owned(map) => Ok(Key::of(key).and_then(|key| map.get(&key)).map(|(_, value)| value.clone())),
             Map::Json(object, None) => Ok(key.as_str().and_then(|key| object.get(key)).map(Value::json)),
+            Map::Named(object) => {
+                let value = key.as_str().and_then(|key| match unescape(key) {
+                    Some(name) => object.get(&*name),
+                    None => object.get(key),
+                });
+                Ok(value.map(Value::named))
+            }
             Map::Json(object, Some(schema)) => {
                 let Some(name) = key.as_str() else { return Err(Error::NO_SUCH_OVERLOAD) };
                 let Some(properties) = &schema.properties else {
@@ -105,6 +114,7 @@ impl<'a> Map<'a> {
     pub(super) fn raw(&self, name: &str) -> Option<Result<Value<'a>, Error>> {
         match self {
             Map::Owned(map) => map.get(&Key::String(name.into())).map(|(_, value)| Ok(value.clone())),
+            Map::Named(object) => object.get(name).map(|value| Ok(Value::named(value))),
             Map::Json(object, schema) => {
                 let value = object.get(name)?;
                 Some(match schema.and_then(|schema| schema.property(name)) {
@@ -119,7 +129,9 @@ impl<'a> Map<'a> {
     pub fn keys(&self) -> Vec<Value<'a>> {
         match self {
             Map::Owned(map) => map.values().map(|(key, _)| key.clone()).collect(),
-            Map::Json(object, None) => object.keys().map(|key| Value::str(key)).collect(),
+            Map::Json(object, None) | Map::Named(object) => {
+                object.keys().map(|key| Value::str(key)).collect()
+            }
             Map::Json(object, Some(schema)) => object
                 .keys()
                 .filter(|key| schema.property(key).is_some())
@@ -136,6 +148,9 @@ impl<'a> Map<'a> {
         if let Map::Owned(map) = self {
             return Ok(map.values().cloned().collect());
         }
+        if let Map::Named(object) = self {
+            return Ok(object.iter().map(|(key, value)| (Value::str(key), Value::named(value))).collect());
+        }
         let mut entries = Vec::with_capacity(self.len());
         for key in self.keys() {
             if let Some(value) = self.find(&key)? {
@@ -150,6 +165,9 @@ impl<'a> Map<'a> {
             Map::Owned(map) => map.values().next().map(|(key, value)| (key.clone(), Ok(value.clone()))),
             Map::Json(object, None) => {
                 object.iter().next().map(|(key, value)| (Value::str(key), Ok(Value::json(value))))
+            }
+            Map::Named(object) => {
+                object.iter().next().map(|(key, value)| (Value::str(key), Ok(Value::named(value))))
             }
             Map::Json(..) => {
                 let key = self.keys().into_iter().next()?;

@@ -178,6 +178,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// JSON of which no schema is known, in which the names of fields may be written as identifiers.
+    pub fn named(json: &'a Json) -> Self {
+        match json {
+            Json::Array(items) => Value::List(List::named(items)),
+            Json::Object(object) => Value::Map(Map::Named(object)),
+            scalar => Value::json(scalar),
+        }
+    }
+
     /// JSON of a known schema. Data that breaks its schema is an error.
     pub fn typed(json: &'a Json, schema: &'a Schema) -> Result<Self, Error> {
         if json.is_null() {

@@ -15,14 +15,22 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+use super::oidc::config::Anonymous;
 use super::text::aggregate;
 use super::{AUTHENTICATED, Authenticated, Authenticator, Rejected, Request, UNAUTHENTICATED, UserInfo};
 
 /// Tries each kind of credentials in turn, then lets the request be anonymous if that is allowed.
 pub struct Union {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
-    /// --anonymous-auth.
-    pub anonymous: bool,
+    /// Which requests without credentials are served.
+    pub anonymous: Anonymous,
+}
+
+impl Union {
+    fn is_anonymous(&self, path: &str) -> bool {
+        let Anonymous { enabled, conditions } = &self.anonymous;
+        *enabled && (conditions.is_empty() || conditions.iter().any(|condition| condition.path == path))
+    }
 }
 
 impl Authenticator for Union {
@@ -43,7 +51,7 @@ impl Authenticator for Union {
                 return Err(Rejected(aggregate(&errors)));
             }
             let anonymous = || Authenticated { user: Arc::new(UserInfo::anonymous()), audiences: Vec::new() };
-            Ok(self.anonymous.then(anonymous))
+            Ok(self.is_anonymous(request.uri.path()).then(anonymous))
         })
     }
 }
@@ -62,6 +70,7 @@ pub fn with_authenticated_group(found: Authenticated) -> Authenticated {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::oidc::config::AnonymousCondition;
 
     struct Fixed(Result<Option<&'static str>, &'static str>);
 
@@ -77,8 +86,9 @@ mod tests {
         }
     }
 
-    async fn ask(kinds: Vec<Fixed>, anonymous: bool) -> Result<Option<String>, String> {
+    async fn ask(kinds: Vec<Fixed>, enabled: bool) -> Result<Option<String>, String> {
         let authenticators = kinds.into_iter().map(|kind| Arc::new(kind) as Arc<dyn Authenticator>);
+        let anonymous = Anonymous { enabled, conditions: Vec::new() };
         let union = Union { authenticators: authenticators.collect(), anonymous };
         let peer = super::super::Peer {
             address: ([127, 0, 0, 1], 1).into(),
@@ -105,5 +115,18 @@ mod tests {
         let anonymous = Ok(Some("system:anonymous system:unauthenticated".to_owned()));
         assert_eq!(ask(vec![none()], true).await, anonymous);
         assert_eq!(ask(vec![none()], false).await, Ok(None));
+    }
+
+    #[test]
+    fn anonymous_requests_may_be_limited_to_paths() {
+        let union = |enabled, paths: &[&str]| {
+            let conditions =
+                paths.iter().map(|path| AnonymousCondition { path: (*path).to_owned() }).collect();
+            Union { authenticators: Vec::new(), anonymous: Anonymous { enabled, conditions } }
+        };
+        assert!(union(true, &[]).is_anonymous("/api"));
+        assert!(union(true, &["/livez", "/readyz"]).is_anonymous("/readyz"));
+        assert!(!union(true, &["/livez"]).is_anonymous("/livez/x"));
+        assert!(!union(false, &["/livez"]).is_anonymous("/livez"));
     }
 }

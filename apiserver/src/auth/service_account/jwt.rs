@@ -40,6 +40,26 @@ impl<'a> Jwt<'a> {
         &self.claims
     }
 
+    /// The algorithm that the token names.
+    pub fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
+    /// The key that the token names, if it does.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// What is signed.
+    pub fn signed(&self) -> &[u8] {
+        self.signed.as_bytes()
+    }
+
+    /// The signature.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// A claim that is text.
     pub fn text(&self, claim: &str) -> &str {
         self.claims.get(claim).and_then(Value::as_str).unwrap_or_default()

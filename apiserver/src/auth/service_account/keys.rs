@@ -269,7 +269,7 @@ fn parse_public_keys(text: &[u8]) -> Vec<PublicKey> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::auth) mod tests {
     use super::*;
 
     /// A fresh P-256 key.
