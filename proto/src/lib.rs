@@ -5,6 +5,7 @@ pub mod cri;
 pub mod cron;
 pub mod field;
 pub mod fields;
+pub mod go;
 pub mod json;
 pub mod labels;
 pub mod meta;

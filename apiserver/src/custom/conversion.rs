@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use proto::content;
+use proto::{content, go};
 use proto::field::{Errors, Path, aggregate};
 use proto::status::Status;
 use proto::view::{View, at, strs, text_at};
@@ -150,7 +150,7 @@ fn restore_metadata(old: &Value, new: &mut Value) -> Result<(), String> {
     let given = match new.get("metadata") {
         None => return Err("missing metadata in converted object".to_owned()),
         Some(given) if !given.is_object() => {
-            return Err(format!("invalid metadata of type {} in converted object", go_type(given)));
+            return Err(format!("invalid metadata of type {} in converted object", go::type_of(given)));
         }
         Some(given) => given.clone(),
     };
@@ -165,7 +165,7 @@ fn restore_metadata(old: &Value, new: &mut Value) -> Result<(), String> {
                 if let Some((key, value)) = map.iter().find(|(_, value)| !value.is_string()) {
                     return Err(format!(
                         "metadata.{field}[{key}] must be a string, but is {} in converted object",
-                        go_type(value)
+                        go::type_of(value)
                     ));
                 }
                 if fields.get(field).and_then(Value::as_object) != Some(map) {
@@ -176,7 +176,7 @@ fn restore_metadata(old: &Value, new: &mut Value) -> Result<(), String> {
             Some(other) => {
                 return Err(format!(
                     "invalid metadata.{field} of type {} in converted object",
-                    go_type(other)
+                    go::type_of(other)
                 ));
             }
         }
@@ -207,18 +207,6 @@ fn check_map(field: &'static str, metadata: &Value) -> Result<(), String> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(aggregate(&errors)) }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(n) if n.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use proto::field::{Error, Path};
-use proto::json;
 use proto::schema::Type;
 use proto::status::{Status, reason};
-use proto::yaml;
+use proto::{go, json, yaml};
 use serde_json::Value;
 
 use super::decode::{self, Decoded, Expected};
@@ -232,7 +231,7 @@ impl Patch {
     /// Refuses a patch for what it makes of the object, which upstream shows: the patched text, or the strategic patch itself.
     fn refuse(&self, patched: &Value, why: &str) -> Status {
         let shown = match (self.kind, serde_json::from_slice::<Value>(&self.bytes)) {
-            (Kind::Strategic, Ok(asked)) => patch::go_text(&asked),
+            (Kind::Strategic, Ok(asked)) => go::text(&asked),
             _ => {
                 let sorted: BTreeMap<_, _> = patched.as_object().into_iter().flatten().collect();
                 serde_json::to_string(&sorted).unwrap_or_default()

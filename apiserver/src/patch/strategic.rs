@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use proto::json;
 use proto::schema::{Field, Flags, Shape, Type};
+use proto::{go, json};
 use serde_json::{Map, Value};
 
-use super::{Error, Patched, go_text};
+use super::{Error, Patched};
 
 mod order;
 
@@ -16,6 +16,9 @@ const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList";
 const SET_ORDER: &str = "$setElementOrder";
+
+/// How Go names the type of a map.
+const MAP: &str = "map[string]interface {}";
 
 type Object = Map<String, Value>;
 type Result<T> = std::result::Result<T, Error>;
@@ -92,15 +95,14 @@ impl<'a> Place<'a> {
 }
 
 fn merge_map(mut original: Object, mut patch: Object, at: Place<'_>) -> Result<Object> {
-    if let Some(directive) = patch.remove(PATCH) {
+    if let Some(directive) = patch.get(PATCH) {
         return match directive.as_str() {
-            Some("replace") => Ok(patch),
+            Some("replace") => {
+                patch.remove(PATCH);
+                Ok(patch)
+            }
             Some("delete") => Ok(Object::new()),
-            _ => Err(Error::Internal(format!(
-                "unknown patch type: {} in map: {}",
-                text(&directive),
-                Value::Object(patch)
-            ))),
+            _ => Err(unknown(&directive.clone(), &Value::Object(patch))),
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -141,8 +143,9 @@ fn bad(what: &str) -> Error {
     Error::BadRequest(format!("invalid patch format of {what}"))
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A map with a directive that is none.
+fn unknown(directive: &Value, map: &Value) -> Error {
+    Error::Internal(format!("unknown patch type: {} in map: {}", go::string(directive), go::text(map)))
 }
 
 /// `$retainKeys`: the fields it doesn't list go.
@@ -164,8 +167,9 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<()> {
 fn merge_ordered_lists(original: &mut Object, patch: &mut Object, at: Place<'_>) -> Result<()> {
     let directives: Vec<String> = patch.keys().filter(|name| name.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
-        let Some(Value::Array(order)) = patch.remove(&directive) else {
-            return Err(bad("setElementOrder list"));
+        let order = match patch.remove(&directive) {
+            Some(Value::Array(order)) => order,
+            other => return Err(wrong_type("[]interface {}", &other.unwrap_or_default())),
         };
         let name =
             directive[SET_ORDER.len()..].strip_prefix('/').ok_or_else(|| bad("setElementOrder list"))?;
@@ -184,6 +188,8 @@ fn merge_ordered_lists(original: &mut Object, patch: &mut Object, at: Place<'_>)
         let rule = at.rule(name)?;
         check_order(wanted.as_deref().unwrap_or_default(), &order, rule.key)?;
         let server_order = live.clone().unwrap_or_default();
+        let lists = [&*server_order, wanted.as_deref().unwrap_or_default()];
+        let filled = element_type(lists)?.is_some();
         let merged = match (live, wanted) {
             (None, None) => continue,
             (Some(live), None) => live,
@@ -193,21 +199,17 @@ fn merge_ordered_lists(original: &mut Object, patch: &mut Object, at: Place<'_>)
             },
             (Some(live), Some(wanted)) => merge_list(live, wanted, &rule, false)?,
         };
+        if !filled {
+            return Err(Error::Internal("no elements in any of the given slices".to_owned()));
+        }
         original.insert(name.to_owned(), Value::Array(arrange(merged, &order, &server_order, rule.key)?));
     }
     Ok(())
 }
 
 fn wrong_type(expected: &str, found: &Value) -> Error {
-    let found = match found {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    };
+    // What has no type is printed as text.
+    let found = if found.is_null() { "%!s(<nil>)" } else { go::type_of(found) };
     Error::Internal(format!("expected a {expected}, but received a {found}"))
 }
 
@@ -223,8 +225,8 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<()> {
             let Some(next) = rest.next() else {
                 return Err(Error::Internal(format!(
                     "The order in patch list:\n{}\n doesn't match {SET_ORDER} list:\n{}\n",
-                    go_text(&Value::from(patch.to_vec())),
-                    go_text(&Value::from(order.to_vec()))
+                    go::list(patch),
+                    go::list(order)
                 )));
             };
             if key_value(next, key)? == wanted {
@@ -243,7 +245,7 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, rule: &Rule<'_>, deletes:
         return Ok(original);
     }
     let server_order = original.clone();
-    if !of_maps(&original, &patch)? {
+    if element_type([&original, &patch])? != Some(MAP) {
         if deletes {
             let gone: HashSet<String> = patch.iter().map(Value::to_string).collect();
             return Ok(original.into_iter().filter(|item| !gone.contains(&item.to_string())).collect());
@@ -281,21 +283,21 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, rule: &Rule<'_>, deletes:
     arrange(merged, &patch, &server_order, rule.key)
 }
 
-/// Whether the items of lists are maps. They must all be of one type, and no lists.
-fn of_maps(original: &[Value], patch: &[Value]) -> Result<bool> {
-    let mut kinds = original.iter().chain(patch).map(|item| match item {
-        Value::Array(_) => Err(Error::Unprocessable("lists of lists are not supported".to_owned())),
-        Value::Object(_) => Ok(true),
-        _ => Ok(false),
-    });
-    let first = kinds.next().unwrap_or(Ok(false))?;
-    for kind in kinds {
-        if kind? != first {
-            let lists = [original, patch].map(|list| go_text(&Value::from(list.to_vec())));
-            return Err(Error::Internal(format!(
-                "list element types are not identical: [{} {}]",
-                lists[0], lists[1]
-            )));
+/// The type that all items of lists have, which is no list.
+fn element_type(lists: [&[Value]; 2]) -> Result<Option<&'static str>> {
+    let mut first = None;
+    for item in lists.into_iter().flatten() {
+        let own = go::type_of(item);
+        match first {
+            None if item.is_array() => {
+                return Err(Error::Unprocessable("lists of lists are not supported".to_owned()));
+            }
+            None => first = Some(own),
+            Some(first) if first != own => {
+                let lists = lists.map(go::list).join(" ");
+                return Err(Error::Internal(format!("list element types are not identical: [{lists}]")));
+            }
+            Some(_) => {}
         }
     }
     Ok(first)
@@ -311,8 +313,11 @@ fn list_directives(
     let mut gone = HashSet::new();
     let mut replace = false;
     for item in patch {
-        match item.get(PATCH).map(text).as_deref() {
-            None => plain.push(item),
+        let Some(directive) = item.get(PATCH) else {
+            plain.push(item);
+            continue;
+        };
+        match directive.as_str() {
             Some("delete") => {
                 gone.insert(key_value(&item, key)?.to_string());
             }
@@ -320,12 +325,7 @@ fn list_directives(
             Some("merge") => {
                 return Err(Error::Internal("merging lists cannot yet be specified in the patch".to_owned()));
             }
-            Some(other) => {
-                return Err(Error::Internal(format!(
-                    "unknown patch type: {other} in map: {}",
-                    go_text(&item)
-                )));
-            }
+            _ => return Err(unknown(directive, &item)),
         }
     }
     if !gone.is_empty() {

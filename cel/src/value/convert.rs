@@ -2,7 +2,7 @@
 
 use serde_json::{Map as JsonMap, Number, Value as Json};
 
-use super::display::{double_g, float_text};
+use super::display::float_text;
 use super::time::{Timestamp, parse_duration, seconds_text};
 use super::{Map, Value};
 use crate::eval::Error;
@@ -75,7 +75,7 @@ pub(crate) fn convert<'a>(value: &Value<'a>, to: &Type) -> Result<Value<'a>, Err
         (Type::String, Value::Bool(value)) => Value::string(value.to_string()),
         (Type::String, Value::Int(number)) => Value::string(number.to_string()),
         (Type::String, Value::Uint(number)) => Value::string(number.to_string()),
-        (Type::String, Value::Double(number)) => Value::string(double_g(*number)),
+        (Type::String, Value::Double(number)) => Value::string(proto::go::float(*number)),
         (Type::String, Value::Timestamp(at)) => Value::string(at.to_string()),
         (Type::String, Value::Duration(nanos)) => Value::string(seconds_text(*nanos)),
         (Type::String, Value::Null) => Value::string("null"),

@@ -2,26 +2,10 @@
 
 use std::fmt;
 
+use proto::go;
+
 use super::time::seconds_text;
 use super::{Map, Value};
-
-/// A number as Go's `%g` prints it.
-pub(crate) fn double_g(number: f64) -> String {
-    if number.is_nan() {
-        return "NaN".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "+Inf" } else { "-Inf" }.into();
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..6).contains(&exponent) {
-        return format!("{number}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
-}
 
 /// A number as a literal.
 pub(crate) fn float_text(number: f64) -> String {
@@ -44,7 +28,7 @@ impl fmt::Display for Value<'_> {
             Value::Bool(value) => write!(f, "{value}"),
             Value::Int(number) => write!(f, "{number}"),
             Value::Uint(number) => write!(f, "{number}"),
-            Value::Double(number) => f.write_str(&double_g(*number)),
+            Value::Double(number) => f.write_str(&go::float(*number)),
             Value::String(text) => f.write_str(text),
             Value::Bytes(bytes) => {
                 let numbers: Vec<String> = bytes.iter().take(64).map(u8::to_string).collect();

@@ -196,7 +196,7 @@ impl<'a> Value<'a> {
             };
         }
         let invalid =
-            |expected: &str| Error::new(format!("invalid data, expected {expected}, got {}", go_type(json)));
+            |expected: &str| Error::new(format!("invalid data, expected {expected}, got {}", proto::go::type_of(json)));
         if schema.int_or_string {
             return match json {
                 Json::String(text) => Ok(Value::str(text)),
@@ -402,18 +402,5 @@ fn formatted<'a>(text: &'a str, format: Format) -> Result<Value<'a>, Error> {
         Format::Byte => base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
             .map(|bytes| Value::Bytes(bytes.into()))
             .map_err(|_| invalid("byte formatted string", text, "illegal base64 data")),
-    }
-}
-
-/// The Go type that decoded JSON has.
-pub(crate) fn go_type(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "<nil>",
-        Json::Bool(_) => "bool",
-        Json::Number(number) if number.is_i64() => "int64",
-        Json::Number(_) => "float64",
-        Json::String(_) => "string",
-        Json::Array(_) => "[]interface {}",
-        Json::Object(_) => "map[string]interface {}",
     }
 }

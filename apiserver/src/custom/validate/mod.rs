@@ -373,13 +373,5 @@ fn matches(pattern: &str, text: &str) -> Result<bool, String> {
     Ok(compiled.is_match(text))
 }
 
-/// A number as Go prints it.
-fn shown(number: &Number) -> String {
-    match number.as_i64() {
-        Some(int) => int.to_string(),
-        None => number.as_f64().map(scalars::go_float).unwrap_or_default(),
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! Embedded resources: what their type and metadata say.
 
-use proto::content;
 use proto::field::{Error, Errors, Path};
+use proto::{content, go};
 use serde_json::Value;
 
 use super::Schema;
@@ -90,14 +90,6 @@ fn resource(path: &Path, value: &Value, errors: &mut Errors) {
 
 /// The text of a value that has the wrong type, as Go's accessors for nested fields tell it.
 pub(crate) fn accessor_error(path: &str, value: &Value, wanted: &str) -> String {
-    let (go, shown) = match value {
-        Value::Null => ("<nil>", "<nil>".to_owned()),
-        Value::Bool(b) => ("bool", b.to_string()),
-        Value::Number(n) if n.is_i64() => ("int64", n.to_string()),
-        Value::Number(n) => ("float64", n.to_string()),
-        Value::String(s) => ("string", s.clone()),
-        Value::Array(_) => ("[]interface {}", value.to_string()),
-        Value::Object(_) => ("map[string]interface {}", value.to_string()),
-    };
+    let (go, shown) = (go::type_of(value), go::text(value));
     format!("{path} accessor error: {shown} is of the type {go}, expected {wanted}")
 }

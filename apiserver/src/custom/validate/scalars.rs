@@ -1,8 +1,9 @@
 //! Types, enumerations, numbers and texts.
 
+use proto::go;
 use serde_json::Value;
 
-use super::{At, Kind, Number, Outcome, Schema, general, matches, shown, type_names};
+use super::{At, Kind, Number, Outcome, Schema, general, matches, type_names};
 use crate::custom::schema::format_is_supported;
 
 /// The format, if it means something for values of the schema's type.
@@ -124,7 +125,7 @@ pub(super) fn number(number: &Number, schema: &Schema, at: &At) -> Outcome {
         let order = compare(limit, native);
         let shown = match number.is_i64() && native {
             true => as_i64(limit).to_string(),
-            false => shown(limit),
+            false => go::float(limit.as_f64().unwrap_or_default()),
         };
         if exclusive && (order == beyond || order.is_eq()) {
             outcome.add(at.body(number.clone(), format_args!("should be {word} than {shown}")));
@@ -172,7 +173,7 @@ fn multiple(number: &Number, factor: &Number, native: bool, at: &At) -> Outcome 
             let (n, f) = (number.as_f64().unwrap_or_default(), factor.as_f64().unwrap_or_default());
             let times = if f < 1.0 { 1.0 / f * n } else { n / f };
             let near = (times - times.round()).abs() < 1e-9 * times.abs().max(1.0);
-            (f > 0.0 && near, f > 0.0, shown(factor))
+            (f > 0.0 && near, f > 0.0, go::float(f))
         }
     };
     if !positive {
@@ -182,16 +183,4 @@ fn multiple(number: &Number, factor: &Number, native: bool, at: &At) -> Outcome 
         outcome.add(at.body(number.clone(), format_args!("should be a multiple of {shown}")));
     }
     outcome
-}
-
-/// A float as Go's `%v` has it.
-pub(super) fn go_float(value: f64) -> String {
-    let exponent = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
-    if (-4..21).contains(&exponent) {
-        return value.to_string();
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = exponent.strip_prefix('-').map_or(('+', exponent), |digits| ('-', digits));
-    format!("{mantissa}e{sign}{digits:0>2}")
 }

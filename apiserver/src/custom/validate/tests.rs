@@ -164,12 +164,3 @@ fn embedded_resources_are_checked() {
         ]
     );
 }
-
-#[test]
-fn floats_print_as_in_go() {
-    let cases =
-        [(1.5, "1.5"), (1e21, "1e+21"), (1e20, "100000000000000000000"), (0.00001, "1e-05"), (0.0, "0")];
-    for (value, text) in cases {
-        assert_eq!(scalars::go_float(value), text);
-    }
-}

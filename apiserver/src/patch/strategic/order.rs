@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use proto::go;
 use serde_json::Value;
 
-use super::{Error, Result, go_text};
+use super::{Error, Result};
 
 /// The value that identifies an item: its merge key's, or the item itself if there is no merge key.
 pub(super) fn key_value<'a>(item: &'a Value, key: &str) -> Result<&'a Value> {
@@ -13,9 +14,9 @@ pub(super) fn key_value<'a>(item: &'a Value, key: &str) -> Result<&'a Value> {
     }
     match item {
         Value::Object(map) => map.get(key).ok_or_else(|| {
-            Error::Internal(format!("map: {} does not contain declared merge key: {key}", go_text(item)))
+            Error::Internal(format!("map: {} does not contain declared merge key: {key}", go::text(item)))
         }),
-        other => Err(super::wrong_type("map[string]interface {}", other)),
+        other => Err(super::wrong_type(super::MAP, other)),
     }
 }
 

@@ -53,7 +53,11 @@ fn maps_are_replaced_deleted_and_retained() {
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["rollingUpdate"], "type": "Recreate"}}});
     assert_eq!(patched(current.clone(), patch).unwrap_err(), "invalid patch format of retainKeys");
     let patch = json!({"spec": {"strategy": {"$patch": "x"}}});
-    assert!(patched(current, patch).unwrap_err().starts_with("unknown patch type: x in map"));
+    let error = patched(current.clone(), patch).unwrap_err();
+    assert_eq!(error, "unknown patch type: x in map: map[$patch:x]");
+    let patch = json!({"spec": {"strategy": {"$patch": 5, "type": null}}});
+    let error = patched(current, patch).unwrap_err();
+    assert_eq!(error, "unknown patch type: %!s(int64=5) in map: map[$patch:5 type:<nil>]");
 }
 
 #[test]
@@ -68,7 +72,10 @@ fn primitive_lists_lose_and_gain_items() {
     );
     let patch =
         json!({"metadata": {"$setElementOrder/finalizers": ["c", "d", "a", "b"], "finalizers": ["d"]}});
-    assert_eq!(patched(current, patch).unwrap()["metadata"]["finalizers"], json!(["c", "d", "a", "b"]));
+    assert_eq!(patched(current.clone(), patch).unwrap()["metadata"]["finalizers"], json!(["c", "d", "a", "b"]));
+    let patch = json!({"metadata": {"finalizers": ["d", 1]}});
+    let error = patched(current, patch).unwrap_err();
+    assert_eq!(error, "list element types are not identical: [[a b c] [d 1]]");
 }
 
 #[test]
@@ -86,7 +93,16 @@ fn order_directives_order() {
     };
     assert_eq!(names(containers(current.clone(), patch).unwrap()), ["server", "b", "n", "a"]);
     let patch = json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]});
-    assert!(containers(current, patch).unwrap_err().starts_with("The order in patch list"));
+    assert_eq!(
+        containers(current.clone(), patch).unwrap_err(),
+        "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n"
+    );
+    let patch = json!({"$setElementOrder/containers": "x"});
+    let error = containers(current, patch).unwrap_err();
+    assert_eq!(error, "expected a []interface {}, but received a string");
+    let patch = json!({"$setElementOrder/containers": [], "containers": []});
+    let error = containers(json!({}), patch).unwrap_err();
+    assert_eq!(error, "no elements in any of the given slices");
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use proto::go;
 use proto::schema::{List, Type};
 use serde_json::Value;
 
 use super::{Atom, Entries, Node, Scalars, associative, item_element};
 use crate::patch::fields::Element;
-use crate::patch::go_text;
 
 /// Checks a configuration. The error is upstream's text.
 pub fn validate(value: &Value, ty: &Type) -> Result<(), String> {
@@ -32,21 +32,14 @@ impl Walk {
             (Atom::Scalar(scalars), value) => self.scalar(scalars, value),
             (Atom::List(Some(list)), Value::Array(items)) => self.list(items, list),
             (Atom::List(None), Value::Array(_)) => {}
-            (Atom::List(_), other) => self.error(&format!("expected list, got &{{{}}}", go_text(other))),
+            (Atom::List(_), other) => self.error(&format!("expected list, got &{{{}}}", go::text(other))),
             (Atom::Map(entries), Value::Object(map)) => self.map(map, &entries),
-            (Atom::Map(_), other) => self.error(&format!("expected map, got &{{{}}}", go_text(other))),
+            (Atom::Map(_), other) => self.error(&format!("expected map, got &{{{}}}", go::text(other))),
         }
     }
 
     fn scalar(&mut self, scalars: Scalars, value: &Value) {
-        let got = match value {
-            Value::Bool(_) => "bool",
-            Value::Number(number) if number.is_f64() => "float64",
-            Value::Number(_) => "int64",
-            Value::String(_) => "string",
-            Value::Array(_) => "[]interface {}",
-            _ => "map[string]interface {}",
-        };
+        let got = go::type_of(value);
         match (scalars, value) {
             (Scalars::Number, Value::Number(_))
             | (Scalars::String, Value::String(_))
@@ -56,11 +49,11 @@ impl Walk {
             (Scalars::String, other) => {
                 self.error(&format!(
                     "expected string, got &value.valueUnstructured{{Value:{}}}",
-                    go_syntax(other)
+                    go::syntax(other)
                 ));
             }
-            (Scalars::Bool, other) => self.error(&format!("expected boolean, got &{{{}}}", go_text(other))),
-            (Scalars::Any, other) => self.error(&format!("expected any scalar, got &{{{}}}", go_text(other))),
+            (Scalars::Bool, other) => self.error(&format!("expected boolean, got &{{{}}}", go::text(other))),
+            (Scalars::Any, other) => self.error(&format!("expected any scalar, got &{{{}}}", go::text(other))),
         }
     }
 
@@ -106,20 +99,5 @@ impl Walk {
         } else {
             format!("{}: {text}", self.path)
         });
-    }
-}
-
-/// A scalar or container as Go's `%#v` prints it.
-fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Array(items) => {
-            format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
-        }
-        Value::Object(map) => {
-            let entries: Vec<String> =
-                map.iter().map(|(name, value)| format!("{name:?}:{}", go_syntax(value))).collect();
-            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
-        }
-        other => other.to_string(),
     }
 }
