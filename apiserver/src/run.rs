@@ -147,6 +147,7 @@ pub async fn run(context: Context) -> anyhow::Result<()> {
         },
         tokens: stack.discovery,
         min_watch: options.min_watch,
+        profiling: options.profiling,
         stopping: stopping.clone(),
     });
     let flushed = audit.clone();

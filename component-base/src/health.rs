@@ -20,9 +20,16 @@ static CHECKS: Family = Family::apart(
     &["name", "status", "type"],
 );
 
+static INDICATORS: [&Family; 2] = [&CHECK, &CHECKS];
+
 /// What `/metrics/slis` answers: how the checks went, each time that they were asked for together.
 pub fn indicators() -> String {
-    metrics::render_apart(&[&CHECK, &CHECKS])
+    metrics::render_apart(&INDICATORS)
+}
+
+/// Forgets how they went (`DELETE /metrics/slis`).
+pub fn reset_indicators() {
+    INDICATORS.iter().for_each(|family| family.reset());
 }
 
 /// The result of a check; the text goes to the log and to those who may ask for the single check.

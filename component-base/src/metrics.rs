@@ -143,6 +143,22 @@ impl Family {
         self.series.write().swap_remove(&Wanted(values));
     }
 
+    /// Forgets the series, as upstream does: a family without labels keeps its only one. What something still counts with stays, and
+    /// begins anew unless it is a gauge, which goes on to tell what is.
+    pub(crate) fn reset(&self) {
+        if self.labels.is_empty() {
+            return;
+        }
+        self.series.write().retain(|_, series| {
+            let held = Arc::strong_count(series) > 1;
+            if held && !matches!(self.kind, Type::Gauge) {
+                series.set(0.0);
+                series.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
+            }
+            held
+        });
+    }
+
     fn write(&self, out: &mut Exposition) {
         let series = self.series.read();
         if series.is_empty() {
@@ -308,6 +324,14 @@ pub fn render() -> String {
     out.text
 }
 
+/// Forgets the series of all families in the exposition (`DELETE /metrics`).
+pub fn reset() {
+    FAMILIES.lock().iter().for_each(|family| family.reset());
+}
+
+/// What is answered then.
+pub const RESET: &str = "metrics reset\n";
+
 /// An exposition of families that are kept apart, and of the process's start.
 pub fn render_apart(families: &[&'static Family]) -> String {
     let mut out = Exposition { skip: DISABLED.read().clone(), ..Default::default() };
@@ -356,5 +380,27 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_reset_forgets_what_is_labelled() {
+        static COUNT: Family = Family::counter("reset_total", "Resets.", &["name"]);
+        static ALL: Family = Family::counter("reset_all_total", "Resets.", &[]);
+        static NOW: Family = Family::gauge("reset_now", "Resets.", &["name"]);
+        let (held, now) = (COUNT.with(&["held"]), NOW.with(&["held"]));
+        held.add(2.0);
+        now.set(3.0);
+        COUNT.with(&["gone"]).inc();
+        ALL.with(&[]).inc();
+        for family in [&COUNT, &ALL, &NOW] {
+            family.reset();
+        }
+        held.inc();
+        let mut out = Exposition::default();
+        for family in [&COUNT, &ALL, &NOW] {
+            family.write(&mut out);
+        }
+        let samples: Vec<&str> = out.text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(samples, ["reset_total{name=\"held\"} 1", "reset_all_total 1", "reset_now{name=\"held\"} 3"]);
     }
 }

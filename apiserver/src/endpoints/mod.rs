@@ -69,6 +69,8 @@ pub struct App {
     pub tokens: Option<Documents>,
     /// --min-request-timeout
     pub min_watch: Duration,
+    /// --profiling: whoever measures may reset the metrics.
+    pub profiling: bool,
     /// Decides on connections.
     pub authorizer: Arc<dyn Authorizer>,
     /// Kubelets and what else is proxied to.
@@ -131,6 +133,7 @@ impl App {
     fn other(&self, passed: Passed) -> Result<Response, Status> {
         let path = passed.info.path.as_str();
         let get = passed.request.method() == Method::GET;
+        let resets = self.profiling && passed.request.method() == Method::DELETE;
         if let Some(answer) = self.health.answer(path, passed.request.uri().query().unwrap_or_default()) {
             let code = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let mut response = answer::text(code, answer.body);
@@ -145,6 +148,14 @@ impl App {
             return Ok(answer::text(StatusCode::OK, fairness.dump(path, query).ok_or_else(missing)?));
         }
         match path.trim_end_matches('/') {
+            "/metrics" if resets => {
+                component_base::metrics::reset();
+                Ok(answer::text(StatusCode::OK, component_base::metrics::RESET))
+            }
+            "/metrics/slis" if resets => {
+                component_base::health::reset_indicators();
+                Ok(answer::text(StatusCode::OK, component_base::metrics::RESET))
+            }
             "/metrics" => {
                 let body = component_base::metrics::render();
                 Ok(answer::bytes(StatusCode::OK, component_base::metrics::CONTENT_TYPE, body))

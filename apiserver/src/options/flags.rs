@@ -172,7 +172,7 @@ static FEATURES: Group = Group {
         Flag::new("debug-socket-path", String, "", "Socket of the profiler.")
             .refused("there is no Go profiler here"),
         Flag::new("enable-priority-and-fairness", Bool, "true", "Queue requests fairly by flow."),
-        Flag::new("profiling", Bool, "true", "Serve profiles.").no_effect("there is no Go profiler here"),
+        Flag::new("profiling", Bool, "true", "Let DELETE reset the metrics; there is no Go profiler here."),
     ],
 };
 

@@ -63,6 +63,8 @@ pub struct Options {
     pub in_flight: (usize, usize),
     /// --enable-priority-and-fairness
     pub fairness: bool,
+    /// --profiling
+    pub profiling: bool,
     /// --goaway-chance
     pub goaway: f64,
     /// How objects are encrypted in etcd.
@@ -182,6 +184,7 @@ impl Options {
             max_streams: u32::try_from(flags.int("http2-max-streams-per-connection")).ok().filter(|n| *n > 0),
             in_flight,
             fairness,
+            profiling: flags.bool("profiling"),
             goaway,
             encryption: path("encryption-provider-config"),
             audit: AuditOptions::new(flags).map_err(Error::Value)?,

@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -32,7 +32,7 @@ pub use client_ca::ClientCa;
 pub use tls::{TlsError, TlsOptions};
 
 use crate::flags::Parsed;
-use crate::health::{Health, indicators};
+use crate::health::{Health, indicators, reset_indicators};
 use crate::tasks::Tasks;
 use crate::{client, metrics};
 
@@ -65,6 +65,10 @@ pub fn answer(code: StatusCode, media_type: &'static str, bytes: impl Into<Bytes
     answer
 }
 
+fn exposition(text: String) -> Answer {
+    answer(StatusCode::OK, metrics::CONTENT_TYPE, text)
+}
+
 fn status(status: &Status) -> Answer {
     json(StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), status)
 }
@@ -84,10 +88,9 @@ impl Router {
 
     /// What every daemon serves: health, metrics, and the version.
     pub fn standard(health: &Health) -> Self {
-        let text_of = |text| answer(StatusCode::OK, metrics::CONTENT_TYPE, text);
         let mut router = Self::new()
-            .get("/metrics", move || text_of(metrics::render()))
-            .get("/metrics/slis", move || text_of(indicators()));
+            .get("/metrics", || exposition(metrics::render()))
+            .resettable("/metrics/slis", indicators, reset_indicators);
         for endpoint in ["/healthz", "/livez", "/readyz"] {
             let health = health.clone();
             let handler: Handler = Arc::new(move |request| {
@@ -122,6 +125,23 @@ impl Router {
     pub fn configz(self, name: &str, config: &impl Serialize) -> Self {
         let shown = serde_json::json!({ name: config });
         self.get("/configz", move || json(StatusCode::OK, &shown))
+    }
+
+    /// Serves `/metrics` so that a DELETE resets them.
+    pub fn resettable_metrics(self) -> Self {
+        self.resettable("/metrics", metrics::render, metrics::reset)
+    }
+
+    /// Serves metrics that a DELETE resets.
+    fn resettable(self, path: &str, render: fn() -> String, reset: fn()) -> Self {
+        let handler = move |request: Request<Incoming>| -> Answer {
+            if request.method() != Method::DELETE {
+                return exposition(render());
+            }
+            reset();
+            text(StatusCode::OK, metrics::RESET)
+        };
+        self.route(path, Arc::new(move |request| Box::pin(std::future::ready(handler(request)))))
     }
 
     fn find(&self, path: &str) -> Option<&Handler> {
