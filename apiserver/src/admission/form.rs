@@ -62,14 +62,8 @@ impl Form {
         }
         let mut object = hub.clone();
         if let Form::Resource(endpoint) = self {
-            match &endpoint.conversion {
-                Conversion::Same => {}
-                Conversion::Functions { from_hub, .. } => from_hub(&mut object),
-                Conversion::External(converter) => {
-                    object = one(converter.convert(vec![object], endpoint.api_version()).await?)?;
-                }
-            }
-            set_type(&mut object, &endpoint.api_version(), &endpoint.kind);
+            let wanted = (&*endpoint.api_version(), &*endpoint.kind);
+            object = convert(endpoint, object, Way::FromHub, wanted).await?;
         }
         Ok(self.print(object))
     }
@@ -104,26 +98,36 @@ impl Form {
     /// A changed object in the hub version, of which `hub` is the object as it was.
     pub(super) async fn adopt(&self, changed: &Value, hub: &Value) -> Result<Value, Status> {
         let (mut object, _) = self.defaulted(changed).map_err(Status::internal)?;
-        let (api_version, kind) = (text(&hub["apiVersion"]), text(&hub["kind"]));
-        if let Form::Resource(endpoint) = self {
-            match &endpoint.conversion {
-                Conversion::Same => {}
-                Conversion::Functions { to_hub, .. } => to_hub(&mut object),
-                Conversion::External(converter) => {
-                    object = one(converter.convert(vec![object], api_version.to_owned()).await?)?;
-                }
-            }
+        let wanted = (text(&hub["apiVersion"]), text(&hub["kind"]));
+        match self {
+            Form::Resource(endpoint) => return convert(endpoint, object, Way::ToHub, wanted).await,
+            Form::Body(_) => set_type(&mut object, wanted),
         }
-        set_type(&mut object, api_version, kind);
         Ok(object)
     }
 }
 
-fn one(mut objects: Vec<Value>) -> Result<Value, Status> {
-    objects.pop().ok_or_else(|| Status::internal("a conversion answered with nothing"))
+enum Way {
+    FromHub,
+    ToHub,
 }
 
-fn set_type(object: &mut Value, api_version: &str, kind: &str) {
+/// An object of an endpoint in the hub version, or the other way, whose type is then the wanted one.
+async fn convert(endpoint: &Endpoint, mut object: Value, way: Way, wanted: (&str, &str)) -> Result<Value, Status> {
+    match (&endpoint.conversion, way) {
+        (Conversion::Same, _) => {}
+        (Conversion::Functions { from_hub, .. }, Way::FromHub) => from_hub(&mut object),
+        (Conversion::Functions { to_hub, .. }, Way::ToHub) => to_hub(&mut object),
+        (Conversion::External(converter), _) => {
+            let converted = converter.convert(vec![object], wanted.0.to_owned()).await?.pop();
+            object = converted.ok_or_else(|| Status::internal("a conversion answered with nothing"))?;
+        }
+    }
+    set_type(&mut object, wanted);
+    Ok(object)
+}
+
+fn set_type(object: &mut Value, (api_version, kind): (&str, &str)) {
     if !api_version.is_empty() {
         object["apiVersion"] = json!(api_version);
         object["kind"] = json!(kind);

@@ -7,6 +7,7 @@ mod build;
 mod certificates;
 mod default_class;
 mod expression;
+mod followed;
 mod form;
 mod limit_ranger;
 mod matching;

@@ -10,11 +10,9 @@ mod patch;
 mod tests;
 mod validating;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cel::kube::admission::{Compiler, Expression, Scope};
-use parking_lot::RwLock;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -22,11 +20,11 @@ pub(super) use self::mutating::MutatingPolicies;
 pub(super) use self::validating::ValidatingPolicies;
 use super::Review;
 use super::expression::{Authority, Conditions, Seen};
+use super::followed::{Followed, GROUP};
 use super::matching::{Matching, is_namespace};
 use super::step::{find, items, text};
 use crate::registry::{Endpoint, Local};
 
-const GROUP: &str = "admissionregistration.k8s.io";
 /// What no policy sees: policies themselves, and reviews, without which nothing works.
 const EXCLUDED: [(&str, &str); 10] = [
     (GROUP, "mutatingadmissionpolicies"),
@@ -102,36 +100,6 @@ impl Binding {
             reference: spec["paramRef"].clone(),
             actions: items(&spec["validationActions"]).iter().map(|action| text(action).to_owned()).collect(),
         }
-    }
-}
-
-/// Objects by name, parsed when they change.
-struct Followed<T>(RwLock<BTreeMap<String, Arc<T>>>);
-
-impl<T: Send + Sync + 'static> Followed<T> {
-    fn new(local: &Arc<dyn Local>, resource: &str, parse: fn(&Value) -> T) -> Arc<Self> {
-        let followed = Arc::new(Followed(RwLock::default()));
-        let follower = followed.clone();
-        let name = |object: &Value| text(&object["metadata"]["name"]).to_owned();
-        local.subscribe(
-            GROUP,
-            resource,
-            Box::new(move |old, new, _| match (old, new) {
-                (_, Some(new)) => {
-                    let parsed = Arc::new(parse(new));
-                    follower.0.write().insert(name(new), parsed);
-                }
-                (Some(old), None) => {
-                    follower.0.write().remove(&name(old));
-                }
-                (None, None) => {}
-            }),
-        );
-        followed
-    }
-
-    fn all(&self) -> Vec<Arc<T>> {
-        self.0.read().values().cloned().collect()
     }
 }
 

@@ -15,8 +15,9 @@ use futures::future::join_all;
 use proto::status::Status;
 use serde_json::Value;
 
-use self::config::{Configurations, Webhook};
+use self::config::{Webhook, webhooks};
 use self::exchange::{Answer, Invocation};
+use super::followed::{Followed, GROUP};
 use super::form::Form;
 use super::reinvocation::Calls;
 use super::step::items;
@@ -26,12 +27,10 @@ use crate::patch::apply_steps;
 use crate::registry::{Endpoint, Local};
 use crate::webhook::Client;
 
-const GROUP: &str = "admissionregistration.k8s.io";
-
 /// What both kinds of webhook have in common.
 struct Dispatcher {
     local: Arc<dyn Local>,
-    configurations: Arc<Configurations>,
+    configurations: Arc<Followed<Vec<Arc<Webhook>>>>,
     client: Client,
 }
 
@@ -45,10 +44,13 @@ enum Failure {
 
 impl Dispatcher {
     fn new(local: &Arc<dyn Local>, resource: &str) -> Dispatcher {
-        let configurations = Arc::new(Configurations::default());
-        let follower = configurations.clone();
-        local.subscribe(GROUP, resource, Box::new(move |old, new, _| follower.apply(old, new)));
+        let configurations = Followed::new(local, resource, webhooks);
         Dispatcher { local: local.clone(), configurations, client: Client::default() }
+    }
+
+    /// The webhooks to be asked, by configuration and position.
+    fn webhooks(&self) -> Vec<Arc<Webhook>> {
+        self.configurations.all().iter().flat_map(|webhooks| webhooks.iter().cloned()).collect()
     }
 
     async fn invocation(
@@ -137,7 +139,7 @@ impl MutatingWebhooks {
         if is_exempt(review) {
             return Ok(());
         }
-        let webhooks = self.0.configurations.all();
+        let webhooks = self.0.webhooks();
         if webhooks.is_empty() {
             return Ok(());
         }
@@ -224,7 +226,7 @@ impl ValidatingWebhooks {
             return Ok(());
         }
         let mut invocations = Vec::new();
-        for webhook in self.0.configurations.all() {
+        for webhook in self.0.webhooks() {
             invocations.extend(self.0.invocation(&webhook, review).await?);
         }
         let calls = invocations.iter().map(|invocation| self.call(invocation, review));
