@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::cost::PER_CALL_LIMIT;
 use crate::env::{Env, Types};
@@ -212,6 +213,15 @@ struct Computed<'a> {
     depth: usize,
 }
 
+/// What an expression evaluated to.
+#[derive(Clone, Debug)]
+pub struct Evaluated<'a> {
+    /// The value, or why there is none.
+    pub value: Result<Value<'a>, String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
 /// The variables of one request.
 pub struct Scope<'a> {
     given: Vec<(&'static str, Value<'a>)>,
@@ -286,7 +296,7 @@ impl<'a> Scope<'a> {
         &self,
         expressions: impl IntoIterator<Item = Option<&'a Expression>>,
         budget: i64,
-    ) -> Result<(Vec<Option<Result<Value<'a>, String>>>, i64), String> {
+    ) -> Result<(Vec<Option<Evaluated<'a>>>, i64), String> {
         let mut left = budget;
         let mut charged = vec![false; self.computed.len()];
         let mut results = Vec::new();
@@ -298,11 +308,14 @@ impl<'a> Scope<'a> {
             let program = match &expression.program {
                 Ok(program) => program,
                 Err(error) => {
-                    results.push(Some(Err(format!("compilation error: {error}"))));
+                    let value = Err(format!("compilation error: {error}"));
+                    results.push(Some(Evaluated { value, elapsed: Duration::ZERO }));
                     continue;
                 }
             };
+            let begun = Instant::now();
             let (Outcome { value, cost }, mut uses) = self.run(program);
+            let elapsed = begun.elapsed();
             let mut total = cost;
             // Each variable is paid for where it is first used.
             while let Some(computed) = uses.pop() {
@@ -316,7 +329,7 @@ impl<'a> Scope<'a> {
                 _ => return Err(OUT_OF_BUDGET.to_owned()),
             };
             let explain = |error| format!("expression '{}' resulted in error: {error}", expression.text);
-            results.push(Some(value.map_err(explain)));
+            results.push(Some(Evaluated { value: value.map_err(explain), elapsed }));
         }
         Ok((results, left))
     }
@@ -332,7 +345,7 @@ impl<'a> Scope<'a> {
         budget: i64,
     ) -> Result<bool, String> {
         let (results, _) = self.evaluate(conditions.into_iter().map(Some), budget)?;
-        let results = || results.iter().flatten();
+        let results = || results.iter().flatten().map(|result| &result.value);
         if results().any(|result| matches!(result, Ok(Value::Bool(false)))) {
             return Ok(false);
         }
@@ -443,6 +456,10 @@ pub fn object_types() -> DeclaredTypes {
 mod tests {
     use super::*;
 
+    fn value<'r, 'a>(result: &'r Option<Evaluated<'a>>) -> Result<&'r Value<'a>, &'r String> {
+        result.as_ref().unwrap().value.as_ref()
+    }
+
     #[test]
     fn variables_do_not_nest_without_end() {
         let mut compiler = Compiler::new(false).composing();
@@ -456,8 +473,8 @@ mod tests {
         let scope =
             Scope::new(Vec::new(), variables.iter().map(|(name, variable)| (name.as_str(), variable)));
         let (results, _) = scope.evaluate([Some(&middle), Some(&last)], 1_000_000).unwrap();
-        assert!(matches!(results[0], Some(Ok(Value::Bool(false)))), "{:?}", results[0]);
-        let error = results[1].as_ref().unwrap().as_ref().unwrap_err();
+        assert!(matches!(value(&results[0]), Ok(Value::Bool(false))), "{:?}", results[0]);
+        let error = value(&results[1]).unwrap_err();
         assert!(error.contains("nested too deeply"), "{}", &error[error.len() - 200..]);
     }
 
@@ -515,9 +532,9 @@ mod tests {
         let given = vec![("object", Value::json(&object))];
         let scope = Scope::new(given, variables.iter().map(|(name, variable)| (*name, variable)));
         let (results, left) = scope.evaluate([Some(&both), None, Some(&bad)], 100).unwrap();
-        assert!(matches!(results[0], Some(Ok(Value::Bool(true)))));
+        assert!(matches!(value(&results[0]), Ok(Value::Bool(true))));
         assert!(results[1].is_none());
-        let error = results[2].as_ref().unwrap().as_ref().unwrap_err();
+        let error = value(&results[2]).unwrap_err();
         assert_eq!(
             error,
             "expression 'variables.bad == 1' resulted in error: composited variable \"bad\" fails to evaluate: no such key: missing"

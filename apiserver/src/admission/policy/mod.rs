@@ -3,6 +3,7 @@
 //! What both kinds have is here: which policies and bindings there are, and which of them concern a write with what
 //! parameters. What is done then is in [`validating`] and [`mutating`].
 
+mod metrics;
 mod mutating;
 mod parameters;
 mod patch;

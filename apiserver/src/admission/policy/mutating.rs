@@ -3,6 +3,7 @@
 //! Mutations happen one after the other, each on what the ones before made of the object.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cel::cost::RUNTIME_BUDGET;
 use cel::kube::admission::Compiler;
@@ -15,7 +16,7 @@ use super::super::reinvocation::Calls;
 use super::super::step::{items, text};
 use super::super::{Operation, Outcome, Plugin, Review};
 use super::patch::{Failure, Mutation};
-use super::{Body, Invocation, Policies, Selected};
+use super::{Body, Invocation, Policies, Selected, metrics};
 use crate::registry::{Endpoint, Local};
 
 /// The mutations of a policy.
@@ -176,15 +177,11 @@ impl MutatingPolicies {
             if at.seen.object.is_null() {
                 continue;
             }
-            if at.form.ty().is_none() {
-                return Err(untyped(&at.endpoint));
-            }
-            let form = (&at.seen, review, namespace);
-            let patch = invocation
-                .evaluate(local, form, authority, |scope| mutation.make(scope, RUNTIME_BUDGET))
-                .await
-                .map_err(Failure::Policy);
-            match patch.and_then(|patch| patch.apply(&at.seen.object, &at.form)) {
+            let begun = Instant::now();
+            let changed = self.changed(invocation, mutation, at, (review, namespace, authority)).await;
+            let error = changed.as_ref().err().map(Failure::message);
+            metrics::mutated((&policy.name, &binding.name), error, begun.elapsed());
+            match changed {
                 Ok(changed) => {
                     let old = std::mem::replace(&mut at.seen.object, changed);
                     before.get_or_insert(old);
@@ -197,6 +194,25 @@ impl MutatingPolicies {
         let has_changed = before.is_some_and(|before| before != at.seen.object);
         calls.made(&key, has_changed, policy.body.is_reinvoked);
         Ok(())
+    }
+
+    /// The object with the changes of one mutation.
+    async fn changed(
+        &self,
+        invocation: &Invocation<Mutations>,
+        mutation: &Mutation,
+        at: &Current,
+        (review, namespace, authority): (&Review, &Value, &Arc<Authority>),
+    ) -> Result<Value, Failure> {
+        if at.form.ty().is_none() {
+            return Err(Failure::Write(untyped(&at.endpoint)));
+        }
+        let form = (&at.seen, review, namespace);
+        let patch = invocation
+            .evaluate(&self.0.local, form, authority, |scope| mutation.make(scope, RUNTIME_BUDGET))
+            .await
+            .map_err(Failure::Policy)?;
+        patch.apply(&at.seen.object, &at.form)
     }
 }
 

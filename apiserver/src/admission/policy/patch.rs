@@ -27,6 +27,16 @@ pub(super) enum Failure {
     Write(Status),
 }
 
+impl Failure {
+    /// What went wrong.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Failure::Policy(error) => error,
+            Failure::Write(status) => &status.message,
+        }
+    }
+}
+
 /// A mutation of a policy.
 pub(super) struct Mutation {
     wanted: Wanted,
@@ -49,7 +59,7 @@ impl Mutation {
             return Err(error.to_owned());
         }
         let (made, _) = scope.evaluate([Some(&self.expression)], budget)?;
-        let made = made.into_iter().flatten().next().unwrap_or(Ok(cel::Value::Null))?;
+        let made = made.into_iter().flatten().next().map_or(Ok(cel::Value::Null), |made| made.value)?;
         match self.wanted {
             Wanted::JsonPatch => mutation::json_patch(&made).map(Patch::Steps),
             _ => mutation::configuration(&made).map(Patch::Configuration),

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cel::cost::RUNTIME_BUDGET;
-use cel::kube::admission::{Compiler, Expression, Scope, Wanted};
+use cel::kube::admission::{Compiler, Evaluated, Expression, Scope, Wanted};
 use proto::status::{Cause, Status};
 use serde_json::{Value, json};
 
 use super::super::expression::{Authority, Seen};
 use super::super::step::{items, text};
 use super::super::{Operation, Outcome, Plugin, Review};
-use super::{Body, Invocation, Policies, Policy, Selected};
+use super::{Body, Invocation, Policies, Policy, Selected, metrics};
 use crate::registry::{Endpoint, Local};
 
 const LONGEST_MESSAGE: usize = 5 * 1024;
@@ -54,23 +55,32 @@ struct Denial {
     index: usize,
     message: String,
     reason: String,
+    elapsed: Duration,
 }
 
 /// What came of the evaluation of a policy.
 #[derive(Default)]
 struct Verdict {
     denials: Vec<Denial>,
+    /// What failed, and is let pass by the failure policy.
+    ignored: Vec<Denial>,
     annotations: Vec<(String, String)>,
     /// Annotations that failed: these refuse, whatever the binding's actions are.
-    failures: Vec<String>,
+    failures: Vec<(String, Duration)>,
 }
 
 impl Verdict {
     /// The policy as a whole fails.
     fn failed(policy: &Policy<Rules>, message: String) -> Verdict {
-        let denial = Denial { index: 0, message, reason: String::new() };
-        let denials = if policy.fails_open { Vec::new() } else { vec![denial] };
-        Verdict { denials, ..Verdict::default() }
+        let mut verdict = Verdict::default();
+        verdict.fail(policy, 0, message, Duration::ZERO);
+        verdict
+    }
+
+    /// A validation fails, which the failure policy judges.
+    fn fail(&mut self, policy: &Policy<Rules>, index: usize, message: String, elapsed: Duration) {
+        let list = if policy.fails_open { &mut self.ignored } else { &mut self.denials };
+        list.push(Denial { index, message, reason: String::new(), elapsed });
     }
 }
 
@@ -88,16 +98,15 @@ fn evaluate<'a>(policy: &'a Policy<Rules>, scope: &Scope<'a>) -> Result<Verdict,
     let made = policy.body.validations.iter().map(|validation| validation.made_message.as_ref());
     let made = scope.evaluate(made, left).map(|(made, _)| made);
     for (index, (validation, result)) in policy.body.validations.iter().zip(results).enumerate() {
-        let mut deny = |message: String, reason: &str| {
-            verdict.denials.push(Denial { index, message, reason: reason.to_owned() });
-        };
-        match (result, &made) {
-            (Some(Err(error)), _) if !policy.fails_open => deny(error, ""),
-            (Some(Err(_)), _) => {}
-            (_, Err(error)) if !policy.fails_open => deny(format!("failed messageExpression: {error}"), ""),
-            (_, Err(_)) | (Some(Ok(cel::Value::Bool(true))), _) => {}
+        let Some(Evaluated { value, elapsed }) = result else { continue };
+        match (value, &made) {
+            (Err(error), _) => verdict.fail(policy, index, error, elapsed),
+            (_, Err(error)) => {
+                verdict.fail(policy, index, format!("failed messageExpression: {error}"), elapsed);
+            }
+            (Ok(cel::Value::Bool(true)), _) => {}
             (_, Ok(made)) => {
-                let made = made.get(index).and_then(|made| made.as_ref()?.as_ref().ok());
+                let made = made.get(index).and_then(|made| made.as_ref()?.value.as_ref().ok());
                 let made = made.and_then(cel::Value::as_str).map(str::trim);
                 let is_usable = |text: &&str| text.len() <= LONGEST_MESSAGE && !text.contains('\n');
                 let texts = [made.filter(is_usable).unwrap_or_default(), validation.message.trim()];
@@ -105,21 +114,21 @@ fn evaluate<'a>(policy: &'a Policy<Rules>, scope: &Scope<'a>) -> Result<Verdict,
                     Some(text) => text.to_owned(),
                     None => format!("failed expression: {}", validation.rule.text().trim()),
                 };
-                deny(message, &validation.reason);
+                verdict.denials.push(Denial { index, message, reason: validation.reason.clone(), elapsed });
             }
         }
     }
     let values = policy.body.annotations.iter().map(|(_, value)| Some(value));
     let (values, _) = scope.evaluate(values, RUNTIME_BUDGET)?;
-    for ((key, _), value) in policy.body.annotations.iter().zip(values.into_iter().flatten()) {
-        match value {
+    for ((key, _), made) in policy.body.annotations.iter().zip(values.into_iter().flatten()) {
+        match made.value {
             Ok(value) => {
                 let value = value.as_str().unwrap_or_default().trim();
                 if !value.is_empty() {
                     verdict.annotations.push((key.clone(), value.to_owned()));
                 }
             }
-            Err(error) if !policy.fails_open => verdict.failures.push(error),
+            Err(error) if !policy.fails_open => verdict.failures.push((error, made.elapsed)),
             Err(_) => {}
         }
     }
@@ -213,25 +222,39 @@ fn act(
     let mut refuse = |message: &str, reason: &str| {
         refusals.push(Refusal::new(name, Some(bound), message, reason));
     };
-    for Denial { index, message, reason } in &verdict.denials {
+    let counted = |action: &str, message: &str, elapsed: Duration| {
+        metrics::validated((name, bound), message, action, elapsed);
+    };
+    for Denial { message, elapsed, .. } in &verdict.ignored {
+        counted("allow", message, *elapsed);
+    }
+    for Denial { index, message, reason, elapsed } in &verdict.denials {
         for action in &binding.actions {
             match action.as_str() {
-                "Deny" => refuse(message, reason),
+                "Deny" => {
+                    refuse(message, reason);
+                    counted("deny", message, *elapsed);
+                }
                 "Audit" => {
                     let failure = json!([{ "message": message, "policy": binding.policy, "binding": bound,
                         "expressionIndex": index, "validationActions": binding.actions }]);
                     let key = "validation.policy.admission.k8s.io/validation_failure";
                     review.annotations.push((key.to_owned(), failure.to_string()));
+                    counted("audit", message, *elapsed);
                 }
-                "Warn" => review.warnings.push(format!(
-                    "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{bound}': {message}"
-                )),
+                "Warn" => {
+                    review.warnings.push(format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{name}' with binding '{bound}': {message}"
+                    ));
+                    counted("warn", message, *elapsed);
+                }
                 _ => {}
             }
         }
     }
-    for error in &verdict.failures {
+    for (error, elapsed) in &verdict.failures {
         refuse(error, "");
+        counted("deny", error, *elapsed);
     }
     for (key, mut value) in verdict.annotations {
         value.truncate(value.floor_char_boundary(LONGEST_ANNOTATION));
@@ -321,6 +344,14 @@ mod tests {
         assert_eq!((status.code, &*status.reason), (403, "Forbidden"));
         let (outcome, review) = create(spec.clone(), json!({ "validationActions": ["Warn"] }), two()).await;
         assert!(outcome.is_ok());
+        let counts = component_base::metrics::render();
+        for action in ["deny", "warn"] {
+            let labels = format!(
+                "{{enforcement_action=\"{action}\",error_type=\"invalid_error\",policy=\"p\",policy_binding=\"b\"}}"
+            );
+            let line = format!("apiserver_validating_admission_policy_check_total{labels} ");
+            assert!(counts.contains(&line), "{line} not in {counts}");
+        }
         assert_eq!(
             review.warnings,
             ["Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': too many: 2"]
