@@ -88,7 +88,7 @@ pub struct Review {
     pub object: Value,
     /// The object as it is (update, delete); null otherwise.
     pub old: Arc<Value>,
-    /// CreateOptions, UpdateOptions (PatchOptions) or DeleteOptions.
+    /// CreateOptions, UpdateOptions or DeleteOptions, by the operation.
     pub options: Value,
     /// Whether nothing will be stored. Plugins with side effects must not have them then.
     pub dry_run: bool,

@@ -190,12 +190,23 @@ pub(super) fn review(ctx: &Ctx, operation: Operation, object: Value, old: Arc<Va
         user: ctx.user.clone(),
         object,
         old,
-        options: Value::clone(&ctx.options),
+        options: options_of(operation, &ctx.options),
         dry_run: ctx.dry_run,
         warnings: Vec::new(),
         annotations: Vec::new(),
         reinvocation: Reinvocation::default(),
     }
+}
+
+/// The options of what is done to an object, which a patch and a PUT of a new object come with others for.
+fn options_of(operation: Operation, given: &Value) -> Value {
+    let mut options = given.clone();
+    if let Some(fields) = options.as_object_mut().filter(|_| operation != Operation::Delete) {
+        let kind = if operation == Operation::Create { "CreateOptions" } else { "UpdateOptions" };
+        fields.insert("kind".to_owned(), kind.into());
+        fields.remove("force");
+    }
+    options
 }
 
 /// Allocates what the row's hook wants.
