@@ -18,7 +18,7 @@ use super::tracking::Tracker;
 use super::write::{check_name, dedup_owners};
 use super::{Target, Warnings};
 use crate::audit;
-use crate::engine::{Updating, meta, undecodable};
+use crate::engine::{Admit, Updating, meta, undecodable};
 use crate::patch;
 use crate::registry::{Endpoint, Hooks};
 use crate::server::Response;
@@ -119,11 +119,11 @@ impl Target {
         let how = Updating {
             hooks,
             force_create: kind == Kind::Apply && self.info().subresource.is_empty(),
-            admit: true,
+            admit: Admit::Objects,
             uid: None,
         };
         let ctx = self.ctx("patch", options.object);
-        let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
+        let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
             Box::pin(std::future::ready(patch.transform(&old)))
         };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;

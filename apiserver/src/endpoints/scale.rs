@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use http::StatusCode;
 use proto::field::{Error, Path};
 use proto::labels::Selector;
-use proto::schema;
+use proto::schema::{self, Type};
 use proto::status::Status;
 use proto::view;
 use proto::yaml;
@@ -15,11 +15,14 @@ use serde_json::{Value, json};
 use super::decode::{self, Expected};
 use super::options::WriteOptions;
 use super::patching::Kind;
-use super::{Target, missing, negotiate};
-use crate::engine::{At, Updating, meta, undecodable};
-use crate::registry::{Endpoint, Scale, ScaleSelector, columns};
+use super::tracking::Tracker;
+use super::{Target, Warnings, missing, negotiate};
+use crate::admission::{Chain, Operation};
+use crate::audit;
+use crate::engine::{self, Admit, At, Updating, meta, undecodable};
+use crate::registry::{Ctx, Endpoint, Scale, ScaleSelector, columns};
 use crate::server::Response;
-use crate::storage::codec;
+use crate::storage::codec::{self, Codec};
 
 const API_VERSION: &str = "autoscaling/v1";
 
@@ -61,18 +64,22 @@ fn endpoint(custom: bool) -> Endpoint {
     endpoint
 }
 
-/// Writes a Scale's wish into the object.
-fn write(scale: &Scale, object: &mut Value, wished: &Value) -> Result<(), Status> {
+/// Checks a Scale.
+fn check(wished: &Value) -> Result<(), Status> {
     let replicas = view::int_at(wished, &["spec", "replicas"]);
-    if replicas < 0 {
-        let path = Path::new("spec").child("replicas");
-        let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", meta::text(wished, "name"), &[error]));
+    if replicas >= 0 {
+        return Ok(());
     }
+    let path = Path::new("spec").child("replicas");
+    let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
+    Err(Status::invalid("autoscaling", "Scale", meta::text(wished, "name"), &[error]))
+}
+
+/// Writes a Scale's wish into the object.
+fn write(scale: &Scale, object: &mut Value, wished: &Value) {
     let path: Vec<&str> = scale.spec_replicas.split('.').collect();
-    view::set_at(object, &path, replicas.into());
+    view::set_at(object, &path, view::int_at(wished, &["spec", "replicas"]).into());
     meta::copy(object, wished, "resourceVersion");
-    Ok(())
 }
 
 /// An applied Scale.
@@ -115,54 +122,131 @@ impl Target {
         };
         let bytes = decode::read(self.take_body()).await?;
         let body = match patch {
-            None => Some(decode::object(format, &bytes, expected, options.strictness)?.value),
-            Some(_) => None,
+            None => {
+                let mut body = decode::object(format, &bytes, expected, options.strictness)?.value;
+                audit::current(|record| record.request_object(&body));
+                meta::match_namespace(&mut body, self.namespace())?;
+                super::write::check_name(&body, &name)?;
+                Some(body)
+            }
+            Some(_) => {
+                audit::current(|record| record.request_patch(&bytes));
+                None
+            }
         };
         let ctx = self.ctx(if patching { "patch" } else { "update" }, options.object);
-        let how = Updating { hooks: &store.codec.storage.hooks, force_create: false, admit: true, uid: None };
+        let uid = body.as_ref().map(|body| meta::text(body, "uid").to_owned()).filter(|uid| !uid.is_empty());
+        let show = |object: &Value| read(scale, object);
+        let hooks = &store.codec.storage.hooks;
+        let how = Updating { hooks, force_create: false, admit: Admit::Views(&show), uid };
         let version = self.render(&store)?.version;
-        let tracker = self.tracker(&options.manager, &store, version, how.hooks);
-        let (codec, force) = (store.codec.clone(), options.force.unwrap_or(false));
-        let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
-            let wished = match (&body, patch) {
-                (Some(body), _) => Ok(body.clone()),
-                (None, Some(Kind::Apply)) => configuration(&bytes, &name),
-                (None, Some(kind)) => {
-                    let printed = proto::json::print(&read(scale, &old), ty);
-                    kind.apply(&printed, &bytes, Some(ty)).and_then(|(patched, _)| {
-                        let canonical = proto::json::canonical(&patched, ty);
-                        canonical.map(|d| d.value).map_err(|e| Status::bad_request(e.to_string()))
-                    })
-                }
-                (None, None) => Err(missing()),
-            };
-            let made = wished.and_then(|wished| {
-                super::write::check_name(&wished, &name)?;
-                // Who sets replicas here owns the object's own field.
-                let live = codec.from_hub(version, Value::clone(&old)).map_err(undecodable)?;
-                let mut new = live.clone();
-                if patch == Some(Kind::Apply) {
-                    let ty = codec::schema_of(&codec.versions[version]);
-                    let mut config = json!({"apiVersion": live["apiVersion"], "kind": live["kind"]});
-                    config["metadata"] = json!({"name": name});
-                    if wished.pointer("/spec/replicas").is_some() {
-                        write(scale, &mut config, &wished)?;
-                    }
-                    let merged = tracker.apply(&live, &config, force)?;
-                    let canonical = ty.map(|ty| proto::json::canonical(&merged, ty)).transpose();
-                    new = canonical
-                        .map_err(|e| Status::bad_request(e.to_string()))?
-                        .map_or(merged, |d| d.value);
-                } else {
-                    write(scale, &mut new, &wished)?;
-                    tracker.update(&live, &mut new);
-                }
-                codec.to_hub(version, new).map_err(undecodable)
-            });
-            Box::pin(std::future::ready(made))
+        let change = Change {
+            scale,
+            ty,
+            name: &name,
+            body: body.as_ref(),
+            patch: patch.map(|kind| (kind, &*bytes)),
+            force: options.force.unwrap_or(false),
+            codec: &store.codec,
+            version,
+            tracker: self.tracker(&options.manager, &store, version, hooks),
+            admission: self.app.engine.admission(),
+            ctx: &ctx,
+            warnings: &self.warnings,
+        };
+        let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
+            Box::pin(change.transform(old))
         };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
         self.warnings.extend(changed.warnings);
         self.shape(shown)?.object(StatusCode::OK, read(scale, &changed.object))
+    }
+}
+
+/// A change of an object's Scale: another Scale, or a patch.
+struct Change<'a> {
+    scale: &'a Scale,
+    ty: &'static Type,
+    name: &'a str,
+    body: Option<&'a Value>,
+    patch: Option<(Kind, &'a [u8])>,
+    force: bool,
+    codec: &'a Codec,
+    version: usize,
+    tracker: Tracker,
+    admission: Chain,
+    ctx: &'a Ctx,
+    warnings: &'a Warnings,
+}
+
+impl Change<'_> {
+    /// Changes an object (hub version). Admission mutates the Scale, not the object.
+    async fn transform(&self, old: Arc<Value>) -> Result<Value, Status> {
+        let shown = read(self.scale, &old);
+        let live = self.codec.from_hub(self.version, Value::clone(&old)).map_err(undecodable)?;
+        // Who sets replicas here owns the object's own field.
+        let (mut new, wished) = match self.patch {
+            Some((Kind::Apply, bytes)) => {
+                let new = self.applied(&live, &configuration(bytes, self.name)?)?;
+                let wished = read(self.scale, &new);
+                (new, wished)
+            }
+            _ => {
+                let wished = self.wished(&shown)?;
+                let mut new = live.clone();
+                write(self.scale, &mut new, &wished);
+                self.tracker.update(&live, &mut new);
+                (new, wished)
+            }
+        };
+        let mut review = engine::review(self.ctx, Operation::Update, wished.clone(), Arc::new(shown));
+        self.admission.mutate(&mut review).await?;
+        self.warnings.extend(review.warnings);
+        let admitted = review.object;
+        check(&admitted)?;
+        let (wanted, uid) = (meta::text(&admitted, "uid"), meta::text(&old, "uid"));
+        if !wanted.is_empty() && wanted != uid {
+            let why =
+                format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}");
+            let endpoint = &self.ctx.endpoint;
+            let resource = format!("{}/scale", endpoint.resource);
+            return Err(Status::conflict(&endpoint.group, &resource, self.name, why));
+        }
+        if admitted != wished {
+            write(self.scale, &mut new, &admitted);
+        }
+        self.codec.to_hub(self.version, new).map_err(undecodable)
+    }
+
+    /// The Scale that is sent, or what a patch makes of the one there is.
+    fn wished(&self, shown: &Value) -> Result<Value, Status> {
+        let (kind, bytes) = match (self.body, self.patch) {
+            (Some(body), _) => return Ok(body.clone()),
+            (None, Some(patch)) => patch,
+            (None, None) => return Err(missing()),
+        };
+        let (patched, _) = kind.apply(&proto::json::print(shown, self.ty), bytes, Some(self.ty))?;
+        let canonical = proto::json::canonical(&patched, self.ty);
+        let wished = canonical.map_err(|e| Status::bad_request(e.to_string()))?.value;
+        super::write::check_name(&wished, self.name)?;
+        Ok(wished)
+    }
+
+    /// The object with an applied Scale.
+    fn applied(&self, live: &Value, wished: &Value) -> Result<Value, Status> {
+        super::write::check_name(wished, self.name)?;
+        let mut config = json!({"apiVersion": live["apiVersion"], "kind": live["kind"]});
+        config["metadata"] = json!({"name": self.name});
+        if wished.pointer("/spec/replicas").is_some() {
+            write(self.scale, &mut config, wished);
+        }
+        let merged = self.tracker.apply(live, &config, self.force)?;
+        match codec::schema_of(&self.codec.versions[self.version]) {
+            None => Ok(merged),
+            Some(ty) => {
+                let canonical = proto::json::canonical(&merged, ty);
+                canonical.map(|d| d.value).map_err(|e| Status::bad_request(e.to_string()))
+            }
+        }
     }
 }

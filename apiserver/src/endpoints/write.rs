@@ -14,7 +14,7 @@ use super::options::{Strictness, WriteOptions, parse_integer};
 use super::tracking::Tracker;
 use super::{Target, answer, missing};
 use crate::audit;
-use crate::engine::{Changed, Store, Updating, meta, undecodable};
+use crate::engine::{Admit, Changed, Store, Updating, meta, undecodable};
 use crate::registry::{Endpoint, Hooks};
 use crate::server::Response;
 
@@ -59,9 +59,9 @@ impl Target {
         let tracker = self.tracker(&options.manager, &store, version, hooks);
         let ctx = self.ctx("update", options.object);
         let uid = meta::text(&object, "uid").to_owned();
-        let how = Updating { hooks, force_create: false, admit: true, uid: (!uid.is_empty()).then_some(uid) };
+        let how = Updating { hooks, force_create: false, admit: Admit::Objects, uid: (!uid.is_empty()).then_some(uid) };
         let codec = store.codec.clone();
-        let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
+        let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
             let made = || {
                 let live = match &*old {
                     Value::Null => Value::Null,

@@ -174,7 +174,7 @@ pub(super) async fn before_create(
 }
 
 /// A review of this request.
-pub(super) fn review(ctx: &Ctx, operation: Operation, object: Value, old: Arc<Value>) -> Review {
+pub fn review(ctx: &Ctx, operation: Operation, object: Value, old: Arc<Value>) -> Review {
     let endpoint = &ctx.endpoint;
     let mut kind = (endpoint.group.to_string(), endpoint.version.to_string(), endpoint.kind.to_string());
     if let Some((g, v, k)) = endpoint.subresource(&ctx.subresource).and_then(|s| s.kind.as_ref()) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::list::{At, ListQuery};
 use super::store::{Store, undecodable};
-use super::update::Updating;
+use super::update::{Admit, Updating};
 use super::{Engine, meta};
 use crate::auth::{
     Attributes, Authenticated, Authorizer, Rejected, Rules, TokenAuthenticator, UserInfo, Verdict,
@@ -164,8 +164,8 @@ impl Local for LocalClient {
                 _ if !subresource.is_empty() => &no_hooks,
                 _ => &store.codec.storage.hooks,
             };
-            let how = Updating { hooks, force_create: false, admit: false, uid: None };
-            let mut transform = |old: Arc<Value>| -> BoxFuture<'static, Result<Value, Status>> {
+            let how = Updating { hooks, force_create: false, admit: Admit::Nothing, uid: None };
+            let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
                 let changed = change(&old);
                 Box::pin(std::future::ready(changed))
             };

@@ -30,11 +30,11 @@ use crate::storage::etcd::Etcd;
 use crate::storage::keys::Keys;
 use crate::storage::lease::Leases;
 
-pub use create::Creation;
+pub use create::{Creation, review};
 pub use delete::Deletion;
 pub use list::{At, ListQuery, Listed, WatchQuery};
 pub use store::{Store, unavailable, undecodable};
-pub use update::{Changed, Transform, Updating};
+pub use update::{Admit, Changed, Transform, Updating};
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]

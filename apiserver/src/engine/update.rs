@@ -21,7 +21,18 @@ const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
 /// Makes the new object (hub version) from the one that is there (null if there is none). May be called several times.
-pub type Transform<'a> = dyn FnMut(Arc<Value>) -> BoxFuture<'static, Result<Value, Status>> + Send + 'a;
+pub type Transform<'a> = dyn FnMut(Arc<Value>) -> BoxFuture<'a, Result<Value, Status>> + Send + 'a;
+
+/// What admission sees of an update.
+#[derive(Clone, Copy)]
+pub enum Admit<'a> {
+    /// Nothing.
+    Nothing,
+    /// The objects.
+    Objects,
+    /// Something that is made of the objects. The transform lets it be mutated, since it knows the way back.
+    Views(&'a (dyn Fn(&Value) -> Value + Sync)),
+}
 
 /// How an update is to be done.
 pub struct Updating<'a> {
@@ -29,10 +40,16 @@ pub struct Updating<'a> {
     pub hooks: &'a Hooks,
     /// Whether an absent object is created, whatever the hooks say (server-side apply).
     pub force_create: bool,
-    /// Whether admission runs.
-    pub admit: bool,
+    /// What admission sees.
+    pub admit: Admit<'a>,
     /// The object must have this uid.
     pub uid: Option<String>,
+}
+
+impl Updating<'_> {
+    fn admits(&self) -> bool {
+        !matches!(self.admit, Admit::Nothing)
+    }
 }
 
 /// An object that was changed.
@@ -115,8 +132,12 @@ impl Engine {
             return Err(Status::conflict(&ctx.endpoint.group, &ctx.endpoint.resource, &ctx.name, why));
         }
         let mut new = transform(old.clone()).await?;
-        let mut seen = how.admit.then(|| review(ctx, Operation::Update, Value::Null, old.clone()));
-        if let Some(review) = &mut seen {
+        let mut seen = match how.admit {
+            Admit::Nothing => None,
+            Admit::Objects => Some(review(ctx, Operation::Update, Value::Null, old.clone())),
+            Admit::Views(view) => Some(review(ctx, Operation::Update, Value::Null, Arc::new(view(&old)))),
+        };
+        if let (Some(review), Admit::Objects) = (&mut seen, how.admit) {
             review.object = new;
             self.admission().mutate(review).await?;
             new = std::mem::take(&mut review.object);
@@ -148,14 +169,19 @@ impl Engine {
             let mut warnings = before_update(store, how.hooks, ctx, &mut new, &old).await?;
             keep_managed_times(&mut new, &old);
             if let Some(review) = &mut seen {
-                review.object = std::mem::take(&mut new);
+                review.object = match how.admit {
+                    Admit::Views(view) => view(&new),
+                    _ => std::mem::take(&mut new),
+                };
                 if let Err(status) = self.admission().validate(review).await {
                     return Err(status.warning(warnings));
                 }
-                new = std::mem::take(&mut review.object);
+                if matches!(how.admit, Admit::Objects) {
+                    new = std::mem::take(&mut review.object);
+                }
                 warnings.append(&mut review.warnings);
             }
-            self.write(store, ctx, key, current, entry, new, &old, warnings, how.admit).await
+            self.write(store, ctx, key, current, entry, new, &old, warnings, how.admits()).await
         }
         .await;
         let stored = matches!(done, Ok(Attempt::Done(_))) && !ctx.dry_run;
@@ -241,7 +267,7 @@ impl Engine {
             );
             return Err(Status::conflict(store.group(), store.resource(), &ctx.name, why));
         }
-        let mut seen = how.admit.then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
+        let mut seen = how.admits().then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
         if let Some(review) = &mut seen {
             review.object = new;
             self.admission().mutate(review).await?;
@@ -260,7 +286,7 @@ impl Engine {
             if !ctx.dry_run {
                 let bytes = store.encode(&mut new).await?;
                 let lease = store.lease_for(&new).await?;
-                match store.put(key, 0, &new, bytes, lease, how.admit).await? {
+                match store.put(key, 0, &new, bytes, lease, how.admits()).await? {
                     Written::Done(revision) => set_revision(&mut new, revision),
                     Written::Lost(kv) => {
                         let entry = kv.map(|kv| store.entry(kv)).transpose()?;

@@ -69,17 +69,23 @@ fn labels(label: &str, value: &str) -> Value {
     apply(&format!("Object{{metadata: Object.metadata{{labels: {{'{label}': {value}}}}}}}"))
 }
 
-/// What would be created, once that is as wanted: policies take effect a moment after they are made.
-async fn created(server: &Server, path: &str, object: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+/// What is answered, once that is as wanted: policies take effect a moment after they are made.
+async fn until(ask: impl AsyncFn() -> (u16, Value), wanted: impl Fn(&Value) -> bool) -> Value {
     let mut last = Value::Null;
     for _ in 0..200 {
-        (_, last) = server.json(Method::POST, &format!("{path}?dryRun=All"), object.clone()).await;
+        (_, last) = ask().await;
         if wanted(&last) {
             return last;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{path} is not as wanted: {last}");
+    panic!("not as wanted: {last}");
+}
+
+/// What would be created, once that is as wanted.
+async fn created(server: &Server, path: &str, object: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
+    let path = format!("{path}?dryRun=All");
+    until(async || server.json(Method::POST, &path, object.clone()).await, wanted).await
 }
 
 fn path(group: &str, resource: &str) -> String {
@@ -95,6 +101,7 @@ pub(crate) async fn policies_change_objects(server: &Server) {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
     assert_eq!(server.json(Method::POST, "/api/v1/namespaces", namespace).await.0, 201);
     expressions_are_checked(server).await;
+    scales_are_seen(server).await;
     workloads_get_what_parameters_say(server).await;
     versions_are_converted(server).await;
     custom_resources_are_merged(server).await;
@@ -119,6 +126,37 @@ async fn expressions_are_checked(server: &Server) {
         let message = refused["message"].as_str().unwrap_or_default();
         assert!(code == 422 && message.contains(expected), "{refused}");
     }
+}
+
+/// Whoever scales, policies see the Scale, and not what is scaled.
+async fn scales_are_seen(server: &Server) {
+    let deployments = path("apis/apps/v1", "deployments");
+    let deployment = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "scaled" },
+        "spec": { "replicas": 1, "selector": { "matchLabels": { "a": "b" } },
+            "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } } });
+    let (code, made) = server.json(Method::POST, &deployments, deployment).await;
+    assert_eq!(code, 201, "{made}");
+    let scales = ("apps", "v1", "deployments/scale");
+    let cap = "object.kind == 'Scale' && object.spec.replicas > 3
+        ? [JSONPatch{op: 'replace', path: '/spec/replicas', value: 3}] : []";
+    mutate(server, "capped", scales, &[steps(cap)], json!({})).await;
+    let rule = "object.kind == 'Scale' && oldObject.kind == 'Scale' && object.status.selector == 'a=b'
+        && object.spec.replicas != oldObject.spec.replicas + 1 && request.options.kind == 'UpdateOptions'";
+    let rules = json!({ "validations": [{ "expression": rule, "message": "by one" }] });
+    bind(server, "Validating", "steps", scales, rules).await;
+    let scale = async |replicas: i64, query: &str| {
+        let wish = json!({ "spec": { "replicas": replicas } });
+        server.json(Method::PATCH, &format!("{deployments}/scaled/scale{query}"), wish).await
+    };
+    until(async || scale(2, "?dryRun=All").await, |answer| answer["code"] == 422).await;
+    until(async || scale(9, "?dryRun=All").await, |answer| answer["spec"]["replicas"] == 3).await;
+    let (code, scaled) = scale(9, "").await;
+    assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(3)), "{scaled}");
+    let (_, scaled) = server.json(Method::GET, &format!("{deployments}/scaled"), Value::Null).await;
+    assert_eq!(scaled["spec"]["replicas"], 3, "{scaled}");
+    let wish = json!({ "metadata": { "uid": "other" }, "spec": { "replicas": 5 } });
+    let (code, refused) = server.json(Method::PATCH, &format!("{deployments}/scaled/scale"), wish).await;
+    assert_eq!((code, &refused["reason"]), (409, &json!("Conflict")), "{refused}");
 }
 
 async fn workloads_get_what_parameters_say(server: &Server) {
