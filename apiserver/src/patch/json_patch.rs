@@ -227,18 +227,25 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> std::re
             let wanted = value().unwrap_or_default();
             let tested = |same: bool| if same { Ok(()) } else { Err(Failed::Test(path.to_owned())) };
             if path.is_empty() {
-                return tested(*document == wanted);
+                return tested(printed(document) == printed(&wanted));
             }
             let (holder, key) = parent(document, path).ok_or_else(|| {
                 format!("test operation does not apply: is missing path: {path}: missing value")
             })?;
             let found =
                 get(holder, &key).map_err(|error| format!("error in test for path: '{path}': {error}"))?;
-            tested(super::typed::equal(found.unwrap_or(&Value::Null), &wanted))?;
+            tested(printed(found.unwrap_or(&Value::Null)) == printed(&wanted))?;
         }
         other => return Err(Failed::Step(format!("Unexpected kind: {other}"))),
     }
     Ok(())
+}
+
+/// What a test compares: numbers are the same if they are printed so, which no conversion between them could tell.
+fn printed(value: &Value) -> Vec<u8> {
+    let mut text = Vec::new();
+    json::encode_any(value, &mut text);
+    text
 }
 
 /// The container that a path's last step is in, and that step.
@@ -370,6 +377,19 @@ mod tests {
             ),
         ] {
             assert_eq!(patched(json!({"a": 1, "l": [1]}), patch).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_lose_nothing() {
+        let current = json!({"i": 9_007_199_254_740_993_i64, "f": 2.0});
+        let patch = br#"[{"op":"test","path":"/i","value":9007199254740993},{"op":"test","path":"/f","value":2},
+            {"op":"copy","from":"/i","path":"/c"},{"op":"add","path":"/a","value":-9223372036854775808}]"#;
+        let patched = json_patch(&current, patch).unwrap().value;
+        assert_eq!((patched["c"].as_i64(), patched["a"].as_i64()), (Some(9_007_199_254_740_993), Some(i64::MIN)));
+        for other in ["9007199254740992", "9007199254740992.0", "9.007199254740993e15"] {
+            let patch = format!(r#"[{{"op":"test","path":"/i","value":{other}}}]"#);
+            assert!(json_patch(&current, patch.as_bytes()).is_err(), "{other}");
         }
     }
 

@@ -164,15 +164,36 @@ fn step(step: &Value<'_>) -> Result<Json, String> {
         json.insert("from".to_owned(), from.into());
     }
     if let Some(value) = object.get("value") {
-        let made = value.to_json().map_err(|error| {
+        let mut made = value.to_json().map_err(|error| {
             format!("JSONPath valueExpression evaluated to a type that could not marshal to JSON: {error}")
         })?;
-        if let Value::Object(part) = value {
-            Faults::of(value, &part.name)?;
+        match value {
+            Value::Object(part) => {
+                Faults::of(value, &part.name)?;
+            }
+            _ => make_safe(&mut made),
         }
         json.insert("value".to_owned(), made);
     }
     Ok(Json::Object(json))
+}
+
+/// The largest integer below which every integer is a double.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Makes texts of integers that not every reader of JSON could read, as cel-go does.
+fn make_safe(json: &mut Json) {
+    with_stack(|| match json {
+        Json::Number(number) => {
+            let size = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
+            if size.is_some_and(|size| size > MAX_SAFE_INTEGER) {
+                *json = Json::String(number.to_string());
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(make_safe),
+        Json::Object(map) => map.values_mut().for_each(make_safe),
+        _ => {}
+    });
 }
 
 #[cfg(test)]
@@ -313,6 +334,11 @@ mod tests {
             steps("[JSONPatch{op: 'add', value: Object.spec.c{ports: [Object.spec.c.portsZ{}]}}]")
                 .unwrap_err(),
             "type mismatch: unexpected type name \"Object.spec.c.portsZ\", expected \"Object.spec.c.ports\", which matches field name path from root Object type"
+        );
+        assert_eq!(
+            steps("[JSONPatch{value: [9007199254740991, -9007199254740992, 18446744073709551615u]}]"),
+            Ok(vec![json!({ "op": "", "path": "",
+                "value": [9_007_199_254_740_991_i64, "-9007199254740992", "18446744073709551615"] })])
         );
         let typed = steps("[JSONPatch{op: 'add', value: type(1)}]").unwrap_err();
         assert!(typed.starts_with("JSONPath valueExpression evaluated to a type"), "{typed}");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use proto::json as codec;
 use proto::status::Status;
 use serde_json::{Map, Value, json};
 
@@ -104,7 +105,8 @@ pub(super) fn answer(version: &str, uid: &str, mutating: bool, body: &Value) -> 
         Some(encoded) => STANDARD
             .decode(encoded)
             .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .and_then(|bytes| codec::decode_any(&bytes).ok())
+            .map(|decoded| decoded.value)
             .ok_or("received undecodable patch in webhook response")?,
     };
     let annotations = response["auditAnnotations"].as_object().into_iter().flatten();
