@@ -13,6 +13,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod quota;
 pub mod resources;
+pub mod reviews;
 pub mod schema;
 pub mod status;
 pub mod time;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{items, text};
 use crate::quantity::{Format, Quantity};
+use crate::reviews::is_review;
 use crate::resources::{Amounts, amounts, of_pod_with_status};
 
 const DEVICE_SUFFIX: &str = ".deviceclass.resource.k8s.io/devices";
@@ -17,23 +18,17 @@ const LEGACY_COUNTS: &[&str] = &["configmaps", "replicationcontrollers", "resour
 /// Compute resources that have a `requests.` and a `limits.` form.
 const COMPUTE: &[&str] = &["cpu", "memory", "ephemeral-storage"];
 
-/// Kinds that no quota counts: they are not stored, or never were counted.
+/// Kinds that no quota counts, besides reviews: they are not stored, or never were counted.
 const IGNORED: &[(&str, &str)] = &[
     ("", "bindings"),
     ("", "componentstatuses"),
     ("", "events"),
-    ("authentication.k8s.io", "selfsubjectreviews"),
-    ("authentication.k8s.io", "tokenreviews"),
-    ("authorization.k8s.io", "localsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectrulesreviews"),
-    ("authorization.k8s.io", "subjectaccessreviews"),
     ("events.k8s.io", "events"),
 ];
 
 /// Whether quotas leave this kind alone.
 pub fn is_ignored(group: &str, resource: &str) -> bool {
-    IGNORED.contains(&(group, resource))
+    is_review(group, resource) || IGNORED.contains(&(group, resource))
 }
 
 /// The usage of an object of this group and resource at `now`, in seconds of Unix time.

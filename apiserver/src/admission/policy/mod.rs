@@ -14,6 +14,7 @@ mod validating;
 use std::sync::Arc;
 
 use cel::kube::admission::{Compiler, Expression, Scope};
+use proto::reviews::is_review;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -26,18 +27,12 @@ use super::matching::{Matching, is_namespace};
 use super::step::{find, items, text};
 use crate::registry::{Endpoint, Local};
 
-/// What no policy sees: policies themselves, and reviews, without which nothing works.
-const EXCLUDED: [(&str, &str); 10] = [
-    (GROUP, "mutatingadmissionpolicies"),
-    (GROUP, "mutatingadmissionpolicybindings"),
-    (GROUP, "validatingadmissionpolicies"),
-    (GROUP, "validatingadmissionpolicybindings"),
-    ("authentication.k8s.io", "selfsubjectreviews"),
-    ("authentication.k8s.io", "tokenreviews"),
-    ("authorization.k8s.io", "localsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectrulesreviews"),
-    ("authorization.k8s.io", "subjectaccessreviews"),
+/// What no policy sees, besides reviews, without which nothing works: policies themselves.
+const POLICIES: [&str; 4] = [
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
 ];
 
 /// A policy, whose kind says what its body is.
@@ -142,7 +137,7 @@ impl<B: Body> Policies<B> {
     async fn select(&self, review: &Review) -> Vec<Selected<B>> {
         let mut selected = Vec::new();
         let (group, resource) = (review.group(), review.resource());
-        if EXCLUDED.contains(&(group, resource)) {
+        if is_review(group, resource) || (group == GROUP && POLICIES.contains(&resource)) {
             return selected;
         }
         let policies = self.policies.all();
