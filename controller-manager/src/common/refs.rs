@@ -1,5 +1,8 @@
 //! Owner references, and the patches that set and drop them.
 
+use std::sync::Arc;
+
+use component_base::watch::{Object, Store};
 use proto::meta::{ObjectMeta, OwnerReference};
 use serde_json::{Value, json};
 
@@ -13,6 +16,13 @@ pub fn controller_ref(owner: &ObjectMeta, api_version: &str, kind: &str) -> Owne
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
+}
+
+/// The controller of an object, if it is of this kind and the one that is there.
+pub fn controller_in<T: Object>(store: &Store<T>, metadata: &ObjectMeta, kind: &str) -> Option<Arc<T>> {
+    let owner = metadata.controller_of().filter(|owner| owner.kind == kind)?;
+    let found = store.get(&metadata.namespace, &owner.name)?;
+    (*found.uid() == *owner.uid).then_some(found)
 }
 
 /// A strategic merge patch by which `owner` adopts the object with this uid.

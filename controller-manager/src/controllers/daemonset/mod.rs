@@ -104,9 +104,7 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
 
 impl Daemons {
     fn owner(&self, metadata: &ObjectMeta) -> Option<Arc<DaemonSet>> {
-        let owner = metadata.controller_of().filter(|o| o.kind == KIND)?;
-        let ds = self.daemon_sets.get(&metadata.namespace, &owner.name)?;
-        (ds.metadata.uid == owner.uid).then_some(ds)
+        refs::controller_in(&self.daemon_sets, metadata, KIND)
     }
 
     fn on_pod(&self, change: &Change<Pod>, queue: &Queue<Key>) {

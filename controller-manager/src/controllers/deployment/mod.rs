@@ -64,9 +64,7 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
 
 impl Deployments {
     fn owner(&self, metadata: &ObjectMeta) -> Option<Arc<Deployment>> {
-        let owner = metadata.controller_of().filter(|o| o.kind == KIND)?;
-        let deployment = self.deployments.get(&metadata.namespace, &owner.name)?;
-        (deployment.metadata.uid == owner.uid).then_some(deployment)
+        refs::controller_in(&self.deployments, metadata, KIND)
     }
 
     fn on_replica_set(&self, change: &Change<ReplicaSet>, queue: &Queue<Key>) {

@@ -70,9 +70,7 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
 
 impl Jobs {
     fn owner(&self, metadata: &ObjectMeta) -> Option<Arc<Job>> {
-        let owner = metadata.controller_of().filter(|o| o.kind == KIND)?;
-        let job = self.jobs.get(&metadata.namespace, &owner.name)?;
-        (job.metadata.uid == owner.uid).then_some(job)
+        refs::controller_in(&self.jobs, metadata, KIND)
     }
 
     fn on_pod(&self, change: &Change<Pod>, queue: &Queue<Key>) {

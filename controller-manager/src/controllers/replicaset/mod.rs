@@ -104,9 +104,7 @@ fn run(controller: Arc<Controller>, flavor: Flavor, sets: Store<ReplicaSet>) -> 
 
 impl Sets {
     fn owner(&self, metadata: &ObjectMeta) -> Option<Arc<ReplicaSet>> {
-        let owner = metadata.controller_of().filter(|o| o.kind == self.flavor.kind)?;
-        let set = self.sets.get(&metadata.namespace, &owner.name)?;
-        (set.metadata.uid == owner.uid).then_some(set)
+        refs::controller_in(&self.sets, metadata, self.flavor.kind)
     }
 
     fn on_pod(&self, change: &Change<Pod>, queue: &Queue<Key>) {

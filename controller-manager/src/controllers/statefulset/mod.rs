@@ -84,9 +84,7 @@ pub fn start(controller: Arc<Controller>) -> anyhow::Result<()> {
 
 impl Sets {
     fn owner(&self, metadata: &ObjectMeta) -> Option<Arc<StatefulSet>> {
-        let owner = metadata.controller_of().filter(|o| o.kind == KIND)?;
-        let set = self.sets.get(&metadata.namespace, &owner.name)?;
-        (set.metadata.uid == owner.uid).then_some(set)
+        refs::controller_in(&self.sets, metadata, KIND)
     }
 
     fn claimant<'a>(&'a self, set: &'a StatefulSet, objects: &'static Resource) -> Claimant<'a> {
