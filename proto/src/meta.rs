@@ -183,7 +183,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A condition in the common form that most statuses share.
+/// A condition in the common form that most statuses share. Absent fields are not printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Condition {
@@ -198,6 +198,12 @@ pub struct Condition {
     /// When the kubelet or controller last looked (nodes and pods only).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_heartbeat_time: Option<Time>,
+    /// When it was last probed (jobs and pods only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_probe_time: Option<Time>,
+    /// When it was last written (deployments only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_update_time: Option<Time>,
     /// When `status` last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<Time>,
@@ -210,6 +216,18 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// A condition that changed to `status` at `now`.
+    pub fn new(kind: &str, status: &str, reason: &str, message: impl Into<String>, now: Time) -> Self {
+        Condition {
+            kind: kind.into(),
+            status: status.into(),
+            last_transition_time: Some(now),
+            reason: reason.into(),
+            message: message.into(),
+            ..Default::default()
+        }
+    }
+
     /// Whether the status is `True`.
     pub fn is_true(&self) -> bool {
         self.status == "True"

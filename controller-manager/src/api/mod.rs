@@ -12,8 +12,7 @@ pub mod policy;
 pub mod resource;
 pub mod storage;
 
-use proto::time::Time;
-use serde::{Deserialize, Serialize};
+pub use proto::meta::{Condition, find_condition};
 
 component_base::object!(
     apps::ControllerRevision,
@@ -49,55 +48,6 @@ component_base::object!(
     storage::StorageClass,
     storage::VolumeAttachment,
 );
-
-/// A condition as most kinds have it in their status. Absent fields are not printed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Condition {
-    /// The kind of condition, unique in its list.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `True`, `False` or `Unknown`.
-    pub status: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_heartbeat_time: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_probe_time: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_update_time: Option<Time>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_transition_time: Option<Time>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-impl Condition {
-    /// A condition that changed to `status` at `now`.
-    pub fn new(kind: &str, status: &str, reason: &str, message: impl Into<String>, now: Time) -> Self {
-        Condition {
-            kind: kind.into(),
-            status: status.into(),
-            last_transition_time: Some(now),
-            reason: reason.into(),
-            message: message.into(),
-            ..Default::default()
-        }
-    }
-
-    /// Whether the status is `True`.
-    pub fn is_true(&self) -> bool {
-        self.status == "True"
-    }
-}
-
-/// Finds the condition of one kind.
-pub fn find_condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|c| c.kind == kind)
-}
 
 /// Whether the condition of one kind is there and `True`.
 pub fn condition_is_true(conditions: &[Condition], kind: &str) -> bool {
