@@ -136,26 +136,35 @@ pub(crate) fn annotations(view: &View, errors: &mut Errors) {
 pub(crate) fn label_selector(view: &View, lenient: bool, errors: &mut Errors) {
     labels(&view.get("matchLabels"), errors);
     for requirement in view.get("matchExpressions").items() {
-        let values = requirement.get("values");
-        match requirement.text("operator") {
-            "In" | "NotIn" => {
-                if values.is_empty() {
-                    errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
-                }
-            }
-            "Exists" | "DoesNotExist" => {
-                if !values.is_empty() {
-                    let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                    errors.push(values.forbidden(detail));
-                }
-            }
-            _ => errors.push(requirement.get("operator").invalid_str("not a valid selector operator")),
+        selector_requirement(&requirement, lenient, errors, |_| {
+            Err(requirement.get("operator").invalid_str("not a valid selector operator"))
+        });
+    }
+}
+
+/// A requirement of a selector of labels; `other` judges operators that are not about sets, and their values.
+pub(crate) fn selector_requirement(
+    requirement: &View,
+    lenient: bool,
+    errors: &mut Errors,
+    other: impl FnOnce(&View) -> Result<(), Error>,
+) {
+    let values = requirement.get("values");
+    match requirement.text("operator") {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
         }
-        label_name(&requirement.get("key"), errors);
-        if !lenient {
-            for value in values.items() {
-                each(&value, content::is_label_value(value.str()), errors);
-            }
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            errors.push(values.forbidden(detail));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => errors.extend(other(&values).err()),
+    }
+    label_name(&requirement.get("key"), errors);
+    if !lenient {
+        for value in values.items() {
+            each(&value, content::is_label_value(value.str()), errors);
         }
     }
 }

@@ -59,33 +59,11 @@ fn node_selector_term(term: &View, lenient: bool, errors: &mut Errors) {
 }
 
 fn node_selector_requirement(requirement: &View, lenient: bool, errors: &mut Errors) {
-    let values = requirement.get("values");
-    match requirement.text("operator") {
-        "In" | "NotIn" => {
-            if values.is_empty() {
-                errors.push(values.required("must be specified when `operator` is 'In' or 'NotIn'"));
-            }
-        }
-        "Exists" | "DoesNotExist" => {
-            if !values.is_empty() {
-                let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-                errors.push(values.forbidden(detail));
-            }
-        }
-        "Gt" | "Lt" => {
-            if values.len() != 1 {
-                let detail = "must be specified single value when `operator` is 'Lt' or 'Gt'";
-                errors.push(values.required(detail));
-            }
-        }
-        _ => errors.push(requirement.get("operator").invalid_str("not a valid selector operator")),
-    }
-    label_name(&requirement.get("key"), errors);
-    if !lenient {
-        for value in values.items() {
-            each(&value, content::is_label_value(value.str()), errors);
-        }
-    }
+    selector_requirement(requirement, lenient, errors, |values| match requirement.text("operator") {
+        "Gt" | "Lt" if values.len() == 1 => Ok(()),
+        "Gt" | "Lt" => Err(values.required("must be specified single value when `operator` is 'Lt' or 'Gt'")),
+        _ => Err(requirement.get("operator").invalid_str("not a valid selector operator")),
+    });
 }
 
 fn node_field_requirement(requirement: &View, errors: &mut Errors) {
