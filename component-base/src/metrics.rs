@@ -401,6 +401,9 @@ mod tests {
             family.write(&mut out);
         }
         let samples: Vec<&str> = out.text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(samples, ["reset_total{name=\"held\"} 1", "reset_all_total 1", "reset_now{name=\"held\"} 3"]);
+        assert_eq!(
+            samples,
+            ["reset_total{name=\"held\"} 1", "reset_all_total 1", "reset_now{name=\"held\"} 3"]
+        );
     }
 }

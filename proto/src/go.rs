@@ -46,7 +46,9 @@ pub fn text(value: &Value) -> String {
         },
         Value::String(text) => text.clone(),
         Value::Array(items) => list(items),
-        Value::Object(map) => format!("map[{}]", entries(map, " ", |name, value| format!("{name}:{}", text(value)))),
+        Value::Object(map) => {
+            format!("map[{}]", entries(map, " ", |name, value| format!("{name}:{}", text(value))))
+        }
     }
 }
 
@@ -68,7 +70,9 @@ fn within(value: &Value) -> String {
     match value {
         Value::Null | Value::String(_) => text(value),
         Value::Array(items) => format!("[{}]", joined(items, " ", within)),
-        Value::Object(map) => format!("map[{}]", entries(map, " ", |name, value| format!("{name}:{}", within(value)))),
+        Value::Object(map) => {
+            format!("map[{}]", entries(map, " ", |name, value| format!("{name}:{}", within(value))))
+        }
         other => format!("%!s({}={})", type_of(other), text(other)),
     }
 }

@@ -113,7 +113,12 @@ enum Way {
 }
 
 /// An object of an endpoint in the hub version, or the other way, whose type is then the wanted one.
-async fn convert(endpoint: &Endpoint, mut object: Value, way: Way, wanted: (&str, &str)) -> Result<Value, Status> {
+async fn convert(
+    endpoint: &Endpoint,
+    mut object: Value,
+    way: Way,
+    wanted: (&str, &str),
+) -> Result<Value, Status> {
     match (&endpoint.conversion, way) {
         (Conversion::Same, _) => {}
         (Conversion::Functions { from_hub, .. }, Way::FromHub) => from_hub(&mut object),

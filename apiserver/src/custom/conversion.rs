@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use proto::{content, go};
 use proto::field::{Errors, Path, aggregate};
 use proto::status::Status;
 use proto::view::{View, at, strs, text_at};
+use proto::{content, go};
 use serde_json::{Value, json};
 
 use crate::engine::meta;

@@ -154,9 +154,8 @@ impl Target {
             ctx: &ctx,
             warnings: &self.warnings,
         };
-        let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
-            Box::pin(change.transform(old))
-        };
+        let mut transform =
+            |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> { Box::pin(change.transform(old)) };
         let changed = self.app.engine.update(&store, &ctx, &how, &mut transform).await?;
         self.warnings.extend(changed.warnings);
         self.shape(shown)?.object(StatusCode::OK, read(scale, &changed.object))

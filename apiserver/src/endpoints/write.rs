@@ -59,7 +59,12 @@ impl Target {
         let tracker = self.tracker(&options.manager, &store, version, hooks);
         let ctx = self.ctx("update", options.object);
         let uid = meta::text(&object, "uid").to_owned();
-        let how = Updating { hooks, force_create: false, admit: Admit::Objects, uid: (!uid.is_empty()).then_some(uid) };
+        let how = Updating {
+            hooks,
+            force_create: false,
+            admit: Admit::Objects,
+            uid: (!uid.is_empty()).then_some(uid),
+        };
         let codec = store.codec.clone();
         let mut transform = |old: Arc<Value>| -> BoxFuture<'_, Result<Value, Status>> {
             let made = || {

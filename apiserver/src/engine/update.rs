@@ -267,7 +267,8 @@ impl Engine {
             );
             return Err(Status::conflict(store.group(), store.resource(), &ctx.name, why));
         }
-        let mut seen = how.admits().then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
+        let mut seen =
+            how.admits().then(|| review(ctx, Operation::Create, Value::Null, Arc::new(Value::Null)));
         if let Some(review) = &mut seen {
             review.object = new;
             self.admission().mutate(review).await?;

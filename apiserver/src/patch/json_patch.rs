@@ -383,10 +383,14 @@ mod tests {
     #[test]
     fn numbers_lose_nothing() {
         let current = json!({"i": 9_007_199_254_740_993_i64, "f": 2.0});
-        let patch = br#"[{"op":"test","path":"/i","value":9007199254740993},{"op":"test","path":"/f","value":2},
+        let patch =
+            br#"[{"op":"test","path":"/i","value":9007199254740993},{"op":"test","path":"/f","value":2},
             {"op":"copy","from":"/i","path":"/c"},{"op":"add","path":"/a","value":-9223372036854775808}]"#;
         let patched = json_patch(&current, patch).unwrap().value;
-        assert_eq!((patched["c"].as_i64(), patched["a"].as_i64()), (Some(9_007_199_254_740_993), Some(i64::MIN)));
+        assert_eq!(
+            (patched["c"].as_i64(), patched["a"].as_i64()),
+            (Some(9_007_199_254_740_993), Some(i64::MIN))
+        );
         for other in ["9007199254740992", "9007199254740992.0", "9.007199254740993e15"] {
             let patch = format!(r#"[{{"op":"test","path":"/i","value":{other}}}]"#);
             assert!(json_patch(&current, patch.as_bytes()).is_err(), "{other}");

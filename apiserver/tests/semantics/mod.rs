@@ -1,6 +1,6 @@
 //! What upstream answers, request by request: codes, reasons and texts that were compared with kube-apiserver 1.36.
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::common::Server;
@@ -373,6 +373,8 @@ async fn components_tell_how_they_are(server: &Server) {
     assert_eq!(warning, "299 - \"v1 ComponentStatus is deprecated in v1.19+\"");
     let (_, _, told) = server.accepting("*/*", "/metrics/slis").await;
     assert!(told.contains("kubernetes_healthcheck{name=\"ping\",type=\"readyz\"} 1"), "{told}");
+    let (code, told) = server.send(Method::DELETE, "/metrics/slis", "", "").await;
+    assert_eq!((code, &*told), (StatusCode::OK, "metrics reset\n"));
 }
 
 async fn times_are_refused_in_gos_words(server: &Server) {

@@ -195,8 +195,9 @@ impl<'a> Value<'a> {
                 false => Err(Error::new("invalid data, got null for schema with nullable=false")),
             };
         }
-        let invalid =
-            |expected: &str| Error::new(format!("invalid data, expected {expected}, got {}", proto::go::type_of(json)));
+        let invalid = |expected: &str| {
+            Error::new(format!("invalid data, expected {expected}, got {}", proto::go::type_of(json)))
+        };
         if schema.int_or_string {
             return match json {
                 Json::String(text) => Ok(Value::str(text)),

@@ -88,9 +88,11 @@ impl Router {
 
     /// What every daemon serves: health, metrics, and the version.
     pub fn standard(health: &Health) -> Self {
-        let mut router = Self::new()
-            .get("/metrics", || exposition(metrics::render()))
-            .resettable("/metrics/slis", indicators, reset_indicators);
+        let mut router = Self::new().get("/metrics", || exposition(metrics::render())).resettable(
+            "/metrics/slis",
+            indicators,
+            reset_indicators,
+        );
         for endpoint in ["/healthz", "/livez", "/readyz"] {
             let health = health.clone();
             let handler: Handler = Arc::new(move |request| {

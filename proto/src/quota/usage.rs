@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{items, text};
 use crate::quantity::{Format, Quantity};
-use crate::reviews::is_review;
 use crate::resources::{Amounts, amounts, of_pod_with_status};
+use crate::reviews::is_review;
 
 const DEVICE_SUFFIX: &str = ".deviceclass.resource.k8s.io/devices";
 /// The most devices that one claim can be given.
@@ -19,12 +19,8 @@ const LEGACY_COUNTS: &[&str] = &["configmaps", "replicationcontrollers", "resour
 const COMPUTE: &[&str] = &["cpu", "memory", "ephemeral-storage"];
 
 /// Kinds that no quota counts, besides reviews: they are not stored, or never were counted.
-const IGNORED: &[(&str, &str)] = &[
-    ("", "bindings"),
-    ("", "componentstatuses"),
-    ("", "events"),
-    ("events.k8s.io", "events"),
-];
+const IGNORED: &[(&str, &str)] =
+    &[("", "bindings"), ("", "componentstatuses"), ("", "events"), ("events.k8s.io", "events")];
 
 /// Whether quotas leave this kind alone.
 pub fn is_ignored(group: &str, resource: &str) -> bool {

@@ -130,6 +130,8 @@ impl Settings {
 
 /// Opens the secure port.
 pub(super) async fn serve(context: &Context, checks: &Health, settings: &Settings) -> anyhow::Result<()> {
-    let router = Router::standard(checks).resettable_metrics().configz("kubescheduler.config.k8s.io", &settings.describe());
+    let router = Router::standard(checks)
+        .resettable_metrics()
+        .configz("kubescheduler.config.k8s.io", &settings.describe());
     serving::start(&context.tasks, &context.flags, router).await
 }

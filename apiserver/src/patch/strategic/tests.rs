@@ -72,7 +72,10 @@ fn primitive_lists_lose_and_gain_items() {
     );
     let patch =
         json!({"metadata": {"$setElementOrder/finalizers": ["c", "d", "a", "b"], "finalizers": ["d"]}});
-    assert_eq!(patched(current.clone(), patch).unwrap()["metadata"]["finalizers"], json!(["c", "d", "a", "b"]));
+    assert_eq!(
+        patched(current.clone(), patch).unwrap()["metadata"]["finalizers"],
+        json!(["c", "d", "a", "b"])
+    );
     let patch = json!({"metadata": {"finalizers": ["d", 1]}});
     let error = patched(current, patch).unwrap_err();
     assert_eq!(error, "list element types are not identical: [[a b c] [d 1]]");

@@ -53,7 +53,9 @@ impl Walk {
                 ));
             }
             (Scalars::Bool, other) => self.error(&format!("expected boolean, got &{{{}}}", go::text(other))),
-            (Scalars::Any, other) => self.error(&format!("expected any scalar, got &{{{}}}", go::text(other))),
+            (Scalars::Any, other) => {
+                self.error(&format!("expected any scalar, got &{{{}}}", go::text(other)))
+            }
         }
     }
 
