@@ -9,6 +9,7 @@ pub mod config;
 pub mod daemon;
 pub mod events;
 pub mod features;
+pub mod files;
 pub mod flags;
 pub mod health;
 pub mod leader;

@@ -47,6 +47,11 @@ pub fn free_port() -> u16 {
 impl Server {
     /// Starts both and waits until the server is ready.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(flags: &[String]) -> Self {
         let program = tools().join("bin/etcd");
         assert!(program.exists(), "{} is missing: run `make tools`", program.display());
         let directory = std::env::temp_dir().join(format!("keelson-{}", uuid::Uuid::new_v4()));
@@ -82,7 +87,7 @@ impl Server {
         );
         let key = rcgen::KeyPair::generate().expect("a key");
         let signing = file("sa.key", &key.serialize_pem());
-        let args = [
+        let mut args = vec![
             format!("--etcd-servers={client_url}"),
             format!("--secure-port={port}"),
             "--bind-address=127.0.0.1".to_owned(),
@@ -98,6 +103,7 @@ impl Server {
             format!("--audit-log-path={}/audit.log", directory.display()),
             format!("--encryption-provider-config={encryption}"),
         ];
+        args.extend_from_slice(flags);
         let flags =
             component_base::flags::parse("kube-apiserver", "", apiserver::options::flags::GROUPS, &args)
                 .expect("flags");
@@ -219,6 +225,20 @@ impl Server {
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.into_body().collect().await.ok()?.to_bytes();
         Some((status, headers, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Sends JSON with a token, or without one if it is empty, and reads JSON.
+    pub async fn bearer(&self, token: &str, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("content-type", "application/json");
+        let body = Full::new(Bytes::from(if body.is_null() { String::new() } else { body.to_string() }));
+        let answer = self.exchange(request.body(body).expect("a request")).await;
+        answer.map_or((503, Value::Null), |(status, _, text)| {
+            (status.as_u16(), serde_json::from_str(&text).unwrap_or_default())
+        })
     }
 
     /// Sends JSON and reads JSON.

@@ -16,6 +16,12 @@ pub async fn serve(answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> 
 
 /// Answers reviews by the path that they are sent to.
 pub async fn serve_paths(answer: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> (u16, String) {
+    serve_texts(move |path, body| answer(path, &serde_json::from_slice(body).unwrap_or_default()).to_string())
+        .await
+}
+
+/// Answers any text by the path that is asked for.
+pub async fn serve_texts(answer: impl Fn(&str, &[u8]) -> String + Send + Sync + 'static) -> (u16, String) {
     let answer = Arc::new(answer);
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -37,7 +43,7 @@ pub async fn serve_paths(answer: impl Fn(&str, &Value) -> Value + Send + Sync + 
                 let service = service_fn(async |request: http::Request<hyper::body::Incoming>| {
                     let path = request.uri().path().to_owned();
                     let body = request.into_body().collect().await?.to_bytes();
-                    let body = answer(&path, &serde_json::from_slice(&body).unwrap_or_default()).to_string();
+                    let body = answer(&path, &body);
                     Ok::<_, hyper::Error>(http::Response::new(Full::new(Bytes::from(body))))
                 });
                 let serving = hyper::server::conn::http1::Builder::new();

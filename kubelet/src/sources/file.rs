@@ -8,15 +8,13 @@ use super::defaults;
 use super::intake::mark;
 use crate::api::{CONFIG_HASH, CONFIG_SEEN, Pod, PodView};
 use crate::kubelet::Kubelet;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use component_base::files::Watcher;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::unix::pipe;
 
 /// Why a manifest can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -165,32 +163,6 @@ fn list(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// The kernel's notices about a directory, read as the stream of bytes that they are.
-struct Watcher(pipe::Receiver);
-
-impl Watcher {
-    fn new(path: &Path) -> Option<Watcher> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
-        let flags = AddWatchFlags::IN_CLOSE_WRITE
-            | AddWatchFlags::IN_MOVE
-            | AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF;
-        inotify.add_watch(path, flags).ok()?;
-        Some(Watcher(pipe::Receiver::from_owned_fd_unchecked(OwnedFd::from(inotify)).ok()?))
-    }
-
-    /// Waits for a change, and for those that come right with it.
-    async fn changed(&mut self) {
-        if self.0.readable().await.is_ok() {
-            // Notices are read only to be rid of them: the directory itself tells what there is.
-            let mut notices = [0u8; 4096];
-            while self.0.try_read(&mut notices).is_ok_and(|n| n > 0) {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use component_base::files::Watcher;
 use proto::field::{Error, Path, aggregate};
 
 use super::config::{Anonymous, AuthenticationConfiguration};
@@ -14,8 +15,10 @@ use super::validate::validate;
 use super::{Issuers, metrics};
 use crate::auth::text;
 
-/// How often the file is looked at.
+/// How often the file is looked at, even if nothing is told of it.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How long it takes until a change is taken for a whole one.
+const SETTLED: Duration = Duration::from_millis(100);
 /// How long new issuers have to be found.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -51,8 +54,17 @@ impl Reload {
 
     /// Follows the file for ever.
     pub async fn run(mut self) {
+        // The directory tells of files that take the place of others too.
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut watcher = Watcher::new(directory.unwrap_or(std::path::Path::new(".")));
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            match &mut watcher {
+                Some(watcher) => {
+                    let _ = tokio::time::timeout(INTERVAL, watcher.changed()).await;
+                    tokio::time::sleep(SETTLED).await;
+                }
+                None => tokio::time::sleep(INTERVAL).await,
+            }
             self.look().await;
         }
     }
@@ -91,7 +103,7 @@ impl Reload {
 
     async fn apply(&self, content: &[u8]) -> Result<(), Failure> {
         let config = AuthenticationConfiguration::parse(content).map_err(Failure::Final)?;
-        let mut errors = validate(&config);
+        let mut errors = validate(&config, &self.issuers.disallowed);
         if config.anonymous != self.anonymous {
             errors.push(Error::forbidden(&Path::new("anonymous"), "changed from initial configuration file"));
         }
@@ -100,8 +112,9 @@ impl Reload {
         }
         let issuers = self.issuers.make(&config).map_err(Failure::Passing)?;
         let all = futures::future::join_all(issuers.iter().map(|issuer| issuer.ready()));
-        if tokio::time::timeout(TIMEOUT, all).await.is_err() {
-            let errors: Vec<String> = issuers.iter().filter_map(|issuer| issuer.health().err()).collect();
+        let _ = tokio::time::timeout(TIMEOUT, all).await;
+        let errors: Vec<String> = issuers.iter().filter_map(|issuer| issuer.health().err()).collect();
+        if !errors.is_empty() {
             return Err(Failure::Passing(text::aggregate(&errors)));
         }
         self.issuers.replace(issuers);

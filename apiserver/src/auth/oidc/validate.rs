@@ -38,8 +38,8 @@ impl Expressions {
     }
 }
 
-/// What is wrong with the whole.
-pub(super) fn validate(config: &AuthenticationConfiguration) -> Errors {
+/// What is wrong with the whole. No issuer may be one of the `disallowed`.
+pub(super) fn validate(config: &AuthenticationConfiguration, disallowed: &[String]) -> Errors {
     let root = Path::new("jwt");
     if config.jwt.len() > ISSUERS_MAX {
         return vec![Error::too_many(&root, config.jwt.len(), ISSUERS_MAX)];
@@ -48,7 +48,7 @@ pub(super) fn validate(config: &AuthenticationConfiguration) -> Errors {
     let (mut urls, mut discovery_urls) = (HashSet::new(), HashSet::new());
     for (index, jwt) in config.jwt.iter().enumerate() {
         let path = root.index(index);
-        errors.extend(compile(jwt, &path, &[]).1);
+        errors.extend(compile(jwt, &path, disallowed).1);
         let issuer = path.child("issuer");
         if !urls.insert(&jwt.issuer.url) {
             errors.push(Error::duplicate(&issuer.child("url"), jwt.issuer.url.as_str()));

@@ -145,6 +145,25 @@ async fn tokens_of_others_are_left_to_others() {
 }
 
 #[tokio::test]
+async fn a_changed_token_is_no_token() {
+    let fixture = fixture(|_| {});
+    let token = fixture.token(json!({}));
+    let time = Timestamp::from_second(NOW).unwrap();
+    let is_good = async |token: &str| match Jwt::parse(token) {
+        Some(jwt) => fixture.authenticator.check(&jwt, time).await.is_ok(),
+        None => false,
+    };
+    assert!(is_good(&token).await);
+    for at in 0..token.len() {
+        assert!(!is_good(&token[..at]).await, "{at}");
+        for other in ["A", "_", ".", "=", "\u{e9}", ""] {
+            let changed = format!("{}{other}{}", &token[..at], &token[at + 1..]);
+            assert!(changed == token || !is_good(&changed).await, "{changed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn google_needs_no_scheme() {
     let fixture = fixture(|c| c["issuer"]["url"] = json!("https://accounts.google.com"));
     for issuer in ["accounts.google.com", "https://accounts.google.com"] {

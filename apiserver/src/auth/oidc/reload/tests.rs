@@ -14,7 +14,8 @@ async fn only_good_contents_are_used() {
     let first = format!("{HEAD}{jwt}anonymous: {{enabled: true}}\n");
     let config = parsed(&first);
     let algorithms: Vec<String> = jwks::ALGORITHMS.iter().map(|name| (*name).to_owned()).collect();
-    let issuers = Arc::new(Issuers::start(&config, algorithms.into(), Vec::new()).unwrap());
+    let issuers =
+        Arc::new(Issuers::start(&config, algorithms.into(), vec!["https://own".to_owned()]).unwrap());
     let mut reload = Reload::new(path.clone(), first.clone().into_bytes(), config.anonymous, issuers.clone());
     let mut look = async |content: &str| {
         std::fs::write(&path, content).unwrap();
@@ -28,6 +29,7 @@ async fn only_good_contents_are_used() {
         format!("{HEAD}jwt: [{{}}]\nanonymous: {{enabled: true}}\n"),
         format!("{HEAD}{jwt}anonymous: {{enabled: false}}\n"),
         format!("{HEAD}{jwt}"),
+        first.replace("https://127.0.0.1:1", "https://own"),
     ] {
         assert_eq!(look(&wrong).await, (true, false), "{wrong}");
     }
