@@ -4,6 +4,7 @@
 
 pub mod estimate;
 pub(crate) mod runtime;
+pub(crate) mod work;
 
 pub use estimate::{CostEstimate, NoSizes, SizeEstimate, Sizes, estimate};
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::plan::{Attribute, Call, Callable, Fold, Node, Program, Qualifier, QualifierKey, Variable};
 use super::{Activation, Error, Outcome, qualify};
 use crate::cost::runtime::call_cost;
+use crate::cost::work;
 use crate::syntax::Id;
 use crate::value::{List, Map, Value, equal};
 
@@ -24,11 +25,13 @@ pub(super) fn run<'a>(program: &'a Program, variables: &dyn Activation<'a>, limi
         slots: (0..program.slots).map(|_| Slot::Empty).collect(),
         meter: Meter { cost: 0, limit, stack: Vec::new(), counts: vec![0; program.ids] },
     };
-    let value = match program.depth {
+    let (value, work) = work::metered(limit, || match program.depth {
         0..=DEPTH_ON_STACK => run.eval(&program.root),
         depth => stacker::grow(depth * STACK_PER_LEVEL + (1 << 20), || run.eval(&program.root)),
-    };
-    Outcome { value, cost: run.meter.cost }
+    });
+    // Some functions go on without elements that can't be looked at.
+    let value = if work > limit { Err(Error::COST_LIMIT) } else { value };
+    Outcome { value, cost: run.meter.cost.max(work) }
 }
 
 /// Counts what an evaluation costs.
@@ -312,6 +315,9 @@ impl<'a> Run<'a, '_> {
             }
             (None, callable) => {
                 self.precharge(function, overload, &args)?;
+                // Most functions go through their texts, whatever they cost.
+                let texts = args.iter().filter_map(Value::as_str).map(str::len);
+                work::spend(texts.fold(0, usize::saturating_add) / 8)?;
                 invoke(function, callable, &args)
             }
         };

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::standard::{add, leaked};
 use super::{Result, integer, list};
+use crate::cost::work;
 use crate::env::{Implementation, Library, Singleton};
 use crate::eval::Error;
 use crate::types::Type;
@@ -156,11 +157,9 @@ fn slice<'a>(args: &[Value<'a>]) -> Result<'a> {
         return wrong(format!("list is length {}", items.len()));
     }
     let count = (end - start) as usize;
+    work::spend((end as usize).saturating_add(count.saturating_mul(work::KEPT)))?;
     Ok(Value::list(items.iter().skip(start as usize).take(count).collect::<std::result::Result<_, _>>()?))
 }
-
-/// Flattening may multiply what lists share, so there is a limit.
-const FLAT_MAX: usize = 1_000_000;
 
 fn flatten<'a>(items: &List<'a>, depth: i64) -> Result<'a> {
     if depth < 0 {
@@ -177,10 +176,14 @@ fn flatten_into<'a>(
     depth: i64,
 ) -> std::result::Result<(), Error> {
     for item in items.iter() {
+        work::spend(1)?;
         match item? {
             Value::List(nested) if depth > 0 => flatten_into(flat, &nested, depth - 1)?,
-            _ if flat.len() >= FLAT_MAX => return Err(Error::COST_LIMIT),
-            item => flat.push(item),
+            item => {
+                // Flattening may multiply what lists share.
+                work::spend(work::KEPT)?;
+                flat.push(item);
+            }
         }
     }
     Ok(())

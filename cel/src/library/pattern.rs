@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use super::{Result, integer, text};
+use crate::cost::work;
 use crate::env::Library;
 use crate::eval::Error;
 use crate::types::Type;
@@ -10,6 +11,9 @@ use crate::value::Value;
 
 /// How a function is computed whose pattern has been compiled before.
 pub(crate) type Implementation = for<'a> fn(&Regex, &[Value<'a>]) -> Result<'a>;
+
+/// The work of compiling a pattern, and that for each of its bytes.
+const COMPILED: (usize, usize) = (2000, 100);
 
 /// Larger patterns are refused.
 const SIZE_MAX: usize = 10 << 20;
@@ -28,7 +32,10 @@ pub(super) fn install(library: &mut Library) {
 }
 
 fn legal(pattern: &str) -> std::result::Result<Regex, Error> {
-    compile(pattern).map_err(|error| Error::new(format!("Illegal regex: {error}")))
+    compile(pattern).map_err(|error| match error.is_cost_limit() {
+        true => error,
+        false => Error::new(format!("Illegal regex: {error}")),
+    })
 }
 
 /// The function that a constant pattern is compiled for beforehand, if it is one.
@@ -43,6 +50,7 @@ pub(crate) fn implementation(function: &str) -> Option<Implementation> {
 
 /// Compiles a pattern of Go's syntax.
 pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, Error> {
+    work::spend(pattern.len().saturating_mul(COMPILED.1).saturating_add(COMPILED.0))?;
     let translated = translate(pattern);
     let regex = RegexBuilder::new(&translated).size_limit(SIZE_MAX).build();
     regex.map_err(|error| Error::new(format!("error parsing regexp: {}", reason(pattern, &error))))

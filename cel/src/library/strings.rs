@@ -2,6 +2,7 @@
 
 use super::text_format::format;
 use super::{Result, integer, list, text};
+use crate::cost::work;
 use crate::env::Library;
 use crate::eval::Error;
 use crate::types::Type;
@@ -99,6 +100,8 @@ fn replace<'a>(args: &[Value<'a>]) -> Result<'a> {
     let (text, from, to) = (text(args, 0)?, text(args, 1)?, text(args, 2)?);
     let limit = if args.len() > 3 { integer(args, 3)? } else { -1 };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // One long text may come in the place of each character.
+    work::spend(text.matches(from).take(limit).count().saturating_mul(to.len()))?;
     Ok(Value::string(text.replacen(from, to, limit)))
 }
 
@@ -148,7 +151,10 @@ fn join<'a>(args: &[Value<'a>]) -> Result<'a> {
     for (position, item) in list(args, 0)?.iter().enumerate() {
         out.push_str(if position > 0 { separator } else { "" });
         match item? {
-            Value::String(text) => out.push_str(&text),
+            Value::String(text) => {
+                work::spend(separator.len().saturating_add(text.len()))?;
+                out.push_str(&text);
+            }
             other => return Err(Error::new(format!("join: invalid input: {other}"))),
         }
     }

@@ -3,6 +3,7 @@
 use proto::field::quote;
 
 use super::{Result, list, text};
+use crate::cost::work;
 use crate::eval::Error;
 use crate::types::Type;
 use crate::value::{List, Map, Value, convert::convert};
@@ -16,7 +17,6 @@ pub(crate) struct Clause {
 
 const PRECISION: usize = 6;
 const PRECISION_MAX: usize = 1000;
-const LENGTH_MAX: usize = 16 << 20;
 
 type Text = std::result::Result<String, Error>;
 
@@ -49,13 +49,12 @@ pub(crate) fn each_clause(template: &str, count: usize, one: &mut dyn FnMut(Clau
         let clause;
         (clause, rest) =
             parse(rest).map_err(|error| Error::new(format!("could not parse formatting clause: {error}")))?;
-        out.push_str(
-            &one(clause, index).map_err(|error| Error::new(format!("error during formatting: {error}")))?,
-        );
+        let formatted = one(clause, index);
+        out.push_str(&formatted.map_err(|error| match error.is_cost_limit() {
+            true => error,
+            false => Error::new(format!("error during formatting: {error}")),
+        })?);
         index += 1;
-        if out.len() > LENGTH_MAX {
-            return Err(Error::COST_LIMIT);
-        }
     }
     out.push_str(rest);
     Ok(out)
@@ -181,10 +180,10 @@ fn as_text(value: &Value<'_>) -> Text {
     }
 }
 
-/// A value within a list or map, as a literal.
+/// A value within a list or map, as a literal. Lists may hold one text many times over: it is work.
 fn nested(value: &Value<'_>) -> Text {
     let plain = || as_text(value);
-    Ok(match value {
+    let text = match value {
         Value::String(text) => quote(text),
         Value::Bytes(_) => format!("b{}", quote(&plain()?)),
         Value::Timestamp(_) => format!("timestamp({})", quote(&plain()?)),
@@ -195,7 +194,9 @@ fn nested(value: &Value<'_>) -> Text {
         Value::Int(_) | Value::Uint(_) | Value::Bool(_) | Value::Null | Value::Type(_) => plain()?,
         Value::List(_) | Value::Map(_) => plain()?,
         other => return Err(Error::new(format!("no formatting function for {}", other.type_name()))),
-    })
+    };
+    work::spend(text.len())?;
+    Ok(text)
 }
 
 fn of_list(items: &List<'_>) -> Text {
@@ -203,9 +204,6 @@ fn of_list(items: &List<'_>) -> Text {
     for (position, item) in items.iter().enumerate() {
         out.push_str(if position > 0 { ", " } else { "" });
         out.push_str(&nested(&item?)?);
-        if out.len() > LENGTH_MAX {
-            return Err(Error::COST_LIMIT);
-        }
     }
     out.push(']');
     Ok(out)

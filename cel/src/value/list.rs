@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{Value, equal};
+use crate::cost::work;
 use crate::eval::Error;
 use crate::kube::schema::{ListType, Schema};
 
@@ -110,6 +111,7 @@ impl<'a> List<'a> {
 
     /// The elements, of which none may be wrong.
     pub(crate) fn to_vec(&self) -> Result<Vec<Value<'a>>, Error> {
+        work::spend(self.len().saturating_mul(work::KEPT))?;
         self.iter().collect()
     }
 
