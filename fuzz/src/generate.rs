@@ -134,21 +134,33 @@ const INTEGERS: &[i64] = &[
     1 << 53,
 ];
 
-/// Choices taken from bytes; when they are used up, every choice is the first one.
+/// Choices taken from bytes; when they are used up, further ones follow from all of them, so that short inputs make
+/// large objects too.
 pub struct Source<'a> {
     bytes: &'a [u8],
+    /// What further bytes are made of (xorshift): never 0.
+    more: u64,
     left: usize,
 }
 
 impl<'a> Source<'a> {
     /// Choices from these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Source { bytes, left: SIZE }
+        // FNV-1a.
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        Source { bytes, more: hash.max(1), left: SIZE }
     }
 
     /// The next byte.
     pub fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.bytes.split_first() else { return 0 };
+        let Some((first, rest)) = self.bytes.split_first() else {
+            self.more ^= self.more << 13;
+            self.more ^= self.more >> 7;
+            self.more ^= self.more << 17;
+            return (self.more >> 32) as u8;
+        };
         self.bytes = rest;
         *first
     }
@@ -183,6 +195,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// A number, often one of those at which something ends.
+    pub fn integer(&mut self) -> i64 {
+        self.pick(INTEGERS).copied().unwrap_or_default()
+    }
+
     /// An object of a type.
     pub fn object(&mut self, ty: &Type) -> Value {
         self.structure(ty, 0)
@@ -213,7 +230,7 @@ impl<'a> Source<'a> {
         match shape {
             Shape::Bool => (self.byte() & 1 == 1).into(),
             Shape::Int32 | Shape::Int64 | Shape::Uint32 | Shape::Uint64 => {
-                let number = self.pick(INTEGERS).copied().unwrap_or_default();
+                let number = self.integer();
                 match shape {
                     Shape::Int32 => (number as i32).into(),
                     Shape::Uint32 => (number as u32).into(),
@@ -280,7 +297,7 @@ impl<'a> Source<'a> {
             0 => self.text().into(),
             1 => Value::Null,
             2 => (self.byte() & 1 == 1).into(),
-            3 => self.pick(INTEGERS).copied().unwrap_or_default().into(),
+            3 => self.integer().into(),
             4 => json!(1.5),
             5 => (0..self.below(3)).map(|_| self.any(depth + 1)).collect(),
             _ => Value::Object((0..self.below(4)).map(|_| (self.text(), self.any(depth + 1))).collect()),

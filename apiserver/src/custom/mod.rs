@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::engine::{Engine, meta};
-use crate::registry::Local;
+use crate::registry::{Endpoint, Local, Storage};
 
 pub(crate) use definition::{hooks as definition_hooks, set_defaults as set_definition_defaults, stored};
 pub use version::Version;
@@ -42,6 +42,11 @@ const RESOURCE: &str = "customresourcedefinitions";
 pub(crate) const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// When to look again at objects that don't go away, or at a write that failed.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// The rows that a definition asks for: those of its storage and its endpoints. `None` if it has no storage version.
+pub fn rows_of(definition: &Value, local: &Arc<dyn Local>) -> Option<(Storage, Vec<Endpoint>)> {
+    rows::of(definition, at(definition, &["spec", "names"]), &Arc::default(), local)
+}
 
 /// What is published of a definition.
 #[derive(PartialEq)]

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use super::nobody::Nobody;
 use crate::{Source, Target};
 
-struct Row {
-    codec: Codec,
-    version: usize,
+/// A version of a kind.
+pub(super) struct Row {
+    pub(super) codec: Codec,
+    pub(super) version: usize,
 }
 
-static REGISTRY: LazyLock<Arc<Registry>> =
+pub(super) static REGISTRY: LazyLock<Arc<Registry>> =
     LazyLock::new(|| Arc::new(apiserver::registry::builtin(&|_, _, _| true)));
 static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     let mut rows = Vec::new();
@@ -36,7 +37,8 @@ static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
     rows
 });
 
-fn ctx(endpoint: &Arc<Endpoint>, row: &Row, verb: &'static str) -> Ctx {
+/// A request about an object of the row.
+pub(super) fn ctx(endpoint: &Arc<Endpoint>, row: &Row, verb: &'static str) -> Ctx {
     Ctx {
         user: Arc::new(UserInfo { name: "admin".to_owned(), ..UserInfo::default() }),
         verb,
@@ -71,7 +73,8 @@ fn object(source: &mut Source<'_>, row: &Row) -> Option<Value> {
     row.codec.to_hub(row.version, value).ok()
 }
 
-fn written(ctx: &Ctx, hooks: &Hooks, new: &mut Value, old: Option<&Value>) {
+/// What the hooks make of an object that is created, or updated.
+pub(super) fn written(ctx: &Ctx, hooks: &Hooks, new: &mut Value, old: Option<&Value>) {
     match old {
         None => {
             (hooks.prepare_create)(ctx, new);
@@ -85,6 +88,21 @@ fn written(ctx: &Ctx, hooks: &Hooks, new: &mut Value, old: Option<&Value>) {
         }
     }
     (hooks.canonicalize)(new);
+}
+
+/// Everything that is shown of a stored object.
+pub(super) fn shown(row: &Row, stored: &Value) {
+    for (version, shape) in row.codec.versions.iter().enumerate() {
+        if let Ok(shown) = row.codec.from_hub(version, stored.clone())
+            && let Some(cells) = shape.row
+        {
+            let cells = cells(shape, &shown, &Ages::at(Timestamp::UNIX_EPOCH));
+            assert_eq!(cells.len(), shape.columns.len(), "{}", shape.kind);
+        }
+    }
+    for selectable in &row.codec.storage.selectable {
+        let _ = selectable.value(stored);
+    }
 }
 
 pub(super) const KINDS: Target = Target {
@@ -110,22 +128,7 @@ pub(super) const KINDS: Target = Target {
         }
         let stored = row.codec.encode_stored(&mut old).expect("what was decoded can be stored");
         let mut back = row.codec.decode_stored(&stored, 5).expect("what was stored can be read");
-        for version in 0..row.codec.versions.len() {
-            if let Ok(shown) = row.codec.from_hub(version, back.clone())
-                && let Some(cells) = row.codec.versions[version].row
-            {
-                let shape = &row.codec.versions[version];
-                assert_eq!(
-                    cells(shape, &shown, &Ages::at(Timestamp::UNIX_EPOCH)).len(),
-                    shape.columns.len(),
-                    "{}",
-                    shape.kind
-                );
-            }
-        }
-        for selectable in &row.codec.storage.selectable {
-            let _ = selectable.value(&back);
-        }
+        shown(row, &back);
         let Some(mut new) = object(&mut source, row) else { return };
         written(&ctx(&endpoint, row, "update"), hooks, &mut new.clone(), Some(&back));
         for sub in &endpoint.subresources {

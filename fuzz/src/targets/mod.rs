@@ -1,8 +1,10 @@
 //! The entry points, by what they read.
 
 mod custom;
+mod expressions;
 mod files;
 mod kinds;
+mod names;
 mod nobody;
 mod patches;
 mod requests;
@@ -25,7 +27,11 @@ pub const TARGETS: &[Target] = &[
     requests::REQUESTS,
     kinds::KINDS,
     custom::CUSTOM,
+    custom::DEFINITIONS,
+    expressions::CEL,
+    expressions::RULES,
     security::TOKENS,
     security::CERTIFICATES,
     files::FILES,
+    names::NAMES,
 ];

@@ -1,5 +1,7 @@
 //! Small languages: selectors, quantities, durations, times, names.
 
+use jiff::Timestamp;
+use proto::cron::Schedule;
 use proto::quantity::Quantity;
 use proto::time::{Duration, MicroTime, Time};
 use proto::{content, fields, labels};
@@ -57,6 +59,9 @@ pub(super) const SCALARS: Target = Target {
         b"example.com/a_b.c",
         b"9223372036854775808Ki",
         b"00012.3400n",
+        b"*/5 0-23/2 1,15 jan-dec 1-5",
+        b"TZ=Europe/Berlin 30 2 29 2 *",
+        b"@every 1h30m",
         b"100100000000000010000000000000000000.85477m",
     ],
     run: |data| {
@@ -86,6 +91,14 @@ pub(super) const SCALARS: Target = Target {
         if let Ok(time) = text.parse::<MicroTime>() {
             let printed = time.to_string();
             assert_eq!(printed.parse::<MicroTime>().expect("what is printed parses"), time);
+        }
+        if let Ok(schedule) = Schedule::parse(text) {
+            let mut at = Timestamp::UNIX_EPOCH;
+            for _ in 0..3 {
+                let Some(next) = schedule.next(at) else { break };
+                assert!(next > at, "{text}: {next} comes after {at}");
+                at = next;
+            }
         }
         let _ = content::is_qualified_name(text);
         let _ = content::is_dns1123_subdomain(text);
