@@ -116,13 +116,13 @@ impl Engine {
             }
             status
         };
+        let bytes = store.encode(&mut object).await?;
         if ctx.dry_run {
             let there = store.fetch(&key).await?;
             if there.is_some() {
                 return Err(taken(there));
             }
         } else {
-            let bytes = store.encode(&mut object).await?;
             let lease = store.lease_for(&object).await?;
             match store.put(&key, 0, &object, bytes, lease, review.is_some()).await? {
                 Written::Done(revision) => set_revision(&mut object, revision),

@@ -7,11 +7,12 @@ use proto::status::{Cause, Status, reason};
 use serde_json::Value;
 
 use super::list::At;
+use super::meta;
 use crate::cache::entry::{self, Entry};
 use crate::cache::feed::Feed;
 use crate::cache::fresh::Freshness;
 use crate::cache::row::Row;
-use crate::registry::Endpoint;
+use crate::registry::{Endpoint, ExternalConversion};
 use crate::storage::codec::{self, Codec};
 use crate::storage::etcd::{Etcd, Kv, Written};
 use crate::storage::keys::{self, Keys};
@@ -126,19 +127,30 @@ impl Store {
         written.map_err(unavailable)
     }
 
-    /// Bytes to store.
+    /// Bytes to store. A custom resource that is stored in another version turns into what will be read: as upstream answers, it has
+    /// lost what that version has no room for.
     pub(super) async fn encode(&self, object: &mut Value) -> Result<Vec<u8>, Status> {
         let (codec, stored) = (&self.codec, self.codec.stored_endpoint());
-        let Some(conversion) = codec.external().filter(|_| stored.version != codec.hub().version) else {
+        if !stored.custom || stored.version == codec.hub().version {
             return codec.encode_stored(object).map_err(undecodable);
+        }
+        let revision = meta::get(object, "resourceVersion").clone();
+        let bytes = match codec.external() {
+            None => codec.encode_stored(object).map_err(undecodable)?,
+            Some(conversion) => {
+                meta::set(object, "resourceVersion", Value::Null);
+                let mut tree = convert(codec, conversion, object.clone(), codec.stored_index()).await?;
+                codec.encode_as_stored(&mut tree).map_err(undecodable)?
+            }
         };
-        let mut object = object.clone();
-        proto::view::remove_at(&mut object, &["metadata", "resourceVersion"]);
-        let converted = conversion.convert(vec![object], stored.api_version()).await?;
-        let tree = converted.into_iter().next().unwrap_or_default();
-        let at = codec.version(stored).unwrap_or_default();
-        let mut tree = codec.converted(at, tree, 0).map_err(undecodable)?;
-        codec.encode_as_stored(&mut tree).map_err(undecodable)
+        let (mut tree, at) = codec.decode_as_stored(&bytes, 0).map_err(undecodable)?;
+        meta::set(&mut tree, "resourceVersion", Value::Null);
+        *object = match codec.external() {
+            None => codec.to_hub(at, tree).map_err(undecodable)?,
+            Some(conversion) => convert(codec, conversion, tree, codec.hub_index()).await?,
+        };
+        meta::set(object, "resourceVersion", revision);
+        Ok(bytes)
     }
 
     /// Has entries converted, where that takes outside help.
@@ -157,6 +169,17 @@ impl Store {
             Some(at) => Arc::new(Store { codec: Arc::new(self.codec.seen_from(at)), ..Store::clone(&self) }),
         }
     }
+}
+
+/// A tree in a version, with outside help.
+async fn convert(
+    codec: &Codec,
+    conversion: &Arc<dyn ExternalConversion>,
+    tree: Value,
+    version: usize,
+) -> Result<Value, Status> {
+    let converted = conversion.convert(vec![tree], codec.versions[version].api_version()).await?;
+    codec.converted(version, converted.into_iter().next().unwrap_or_default(), 0).map_err(undecodable)
 }
 
 /// What a failure of etcd is to clients.

@@ -215,6 +215,7 @@ impl Engine {
             Ok(Attempt::Done(Changed { object: Arc::new(object), created: false, warnings }))
         };
         if ctx.dry_run {
+            store.encode(&mut new).await?;
             return finished(new);
         }
         if deletes(&new, old, hooks) {
@@ -284,8 +285,8 @@ impl Engine {
                 new = std::mem::take(&mut review.object);
                 warnings.append(&mut review.warnings);
             }
+            let bytes = store.encode(&mut new).await?;
             if !ctx.dry_run {
-                let bytes = store.encode(&mut new).await?;
                 let lease = store.lease_for(&new).await?;
                 match store.put(key, 0, &new, bytes, lease, how.admits()).await? {
                     Written::Done(revision) => set_revision(&mut new, revision),

@@ -63,6 +63,39 @@ fn answer(review: &Value) -> Value {
     })
 }
 
+/// With no conversion an answer to a write is what was stored: what the stored version has no room for is gone.
+pub(crate) async fn into_a_narrower_version(server: &Server) {
+    let version = |name: &str, field: &str| {
+        let schema =
+            json!({"type": "object", "properties": {"name": {"type": "string"}, field: {"type": "string"}}});
+        json!({"name": name, "served": true, "storage": name == "v2", "schema": {"openAPIV3Schema": schema}})
+    };
+    let versions = json!([version("v1", "old"), version("v2", "new")]);
+    establish(server, definition("changers", "Changer", versions)).await;
+    let (v1, v2) = (path("v1", "changers"), path("v2", "changers"));
+    let fields = |answer: &Value| (answer["name"].clone(), answer["old"].clone(), answer["new"].clone());
+    let wide = |name: &str| object("v1", "Changer", name, json!({"name": "n", "old": "o"}));
+    let lost = (json!("n"), Value::Null, Value::Null);
+
+    let (code, dry) = server.json(Method::POST, &format!("{v1}?dryRun=All"), wide("a")).await;
+    assert_eq!((code, fields(&dry)), (201, lost.clone()));
+    let (code, made) = server.json(Method::POST, &v1, wide("a")).await;
+    assert_eq!((code, fields(&made)), (201, lost.clone()));
+    assert_eq!(made["apiVersion"], "example.com/v1");
+    let named = format!("{v1}/a");
+    let (code, changed) = server.json(Method::PATCH, &named, json!({"old": "p", "name": "m"})).await;
+    assert_eq!((code, fields(&changed)), (200, (json!("m"), Value::Null, Value::Null)));
+    let applied = format!("{v1}/b?fieldManager=test");
+    let (code, text) =
+        server.send(Method::PATCH, &applied, "application/apply-patch+yaml", &wide("b").to_string()).await;
+    assert_eq!(code, 201, "{text}");
+    assert_eq!(fields(&serde_json::from_str(&text).expect("JSON")), lost);
+    // The stored version itself loses nothing.
+    let (code, made) =
+        server.json(Method::POST, &v2, object("v2", "Changer", "c", json!({"name": "n", "new": "x"}))).await;
+    assert_eq!((code, fields(&made)), (201, (json!("n"), Value::Null, json!("x"))));
+}
+
 pub(crate) async fn by_webhook(server: &Server) {
     let (port, ca) = webhook::serve(answer).await;
     let mut endpoints = definition("endpoints", "Endpoint", versions("v1"));

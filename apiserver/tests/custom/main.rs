@@ -26,6 +26,7 @@ async fn custom_resources_behave() {
     objects::are_pruned_and_defaulted(&server).await;
     objects::are_validated_and_ratcheted(&server).await;
     objects::have_subresources_and_columns(&server).await;
+    conversion::into_a_narrower_version(&server).await;
     conversion::by_webhook(&server).await;
     admission::webhooks_see_what_upstreams_see(&server).await;
     server.stop().await;
