@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use component_base::serving::limit_headers;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,8 +21,6 @@ use crate::auth::Peer;
 
 /// How long a client may take for the TLS handshake and for a request's headers.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Upstream's limit of an HTTP/1 request's headers.
-const MAX_HEADERS: usize = 1 << 20;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -94,12 +93,8 @@ async fn connection<H: Handler>(
         async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(Some(HANDSHAKE * 3))
-        .max_buf_size(MAX_HEADERS)
-        .half_close(false);
+    limit_headers(&mut builder);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Some(HANDSHAKE * 3)).half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())

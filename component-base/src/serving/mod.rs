@@ -329,6 +329,18 @@ where
     });
 }
 
+/// Upstream's limit of a request's headers, in bytes.
+const HEADER_BYTES: u32 = 1 << 20;
+/// How many of them HTTP/1 may have, for all of which there is room while they are read. Upstream counts bytes alone; a user's
+/// groups come one by one.
+const HEADERS: usize = 1000;
+
+/// Takes headers as long as upstream's servers do; longer ones get status 431.
+pub fn limit_headers(builder: &mut auto::Builder<TokioExecutor>) {
+    builder.http1().max_buf_size(HEADER_BYTES as usize).max_headers(HEADERS);
+    builder.http2().max_header_list_size(HEADER_BYTES);
+}
+
 async fn serve<I, F, Fut>(stream: I, handle: F, max_streams: u32, tasks: &Tasks) -> Outcome
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -336,6 +348,7 @@ where
     Fut: Future<Output = Result<Answer, Infallible>> + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    limit_headers(&mut builder);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(32));
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(max_streams);
     let connection = builder.serve_connection_with_upgrades(stream, service_fn(handle));
@@ -350,6 +363,50 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a request with so many headers of such a length gets.
+    async fn answered(count: usize, length: usize, http2: bool) -> Option<StatusCode> {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let tasks = Tasks::new();
+        tokio::spawn(async move {
+            let handle = |_| async { Ok::<_, Infallible>(text(StatusCode::OK, "")) };
+            serve(TokioIo::new(server), handle, 10, &tasks).await
+        });
+        let mut request = Request::get("http://localhost/").header("host", "localhost");
+        for at in 0..count {
+            request = request.header(format!("x-{at}"), "x".repeat(length));
+        }
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        let response = match http2 {
+            true => {
+                let executor = TokioExecutor::new();
+                let (mut sender, connection) =
+                    hyper::client::conn::http2::handshake(executor, TokioIo::new(client)).await.ok()?;
+                tokio::spawn(connection);
+                sender.send_request(request).await
+            }
+            false => {
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(client)).await.ok()?;
+                tokio::spawn(connection);
+                sender.send_request(request).await
+            }
+        };
+        response.ok().map(|response| response.status())
+    }
+
+    #[tokio::test]
+    async fn headers_are_as_long_as_upstreams() {
+        for http2 in [false, true] {
+            assert_eq!(answered(500, 200, http2).await, Some(StatusCode::OK), "{http2}");
+            assert_eq!(answered(1, 500_000, http2).await, Some(StatusCode::OK), "{http2}");
+            let refused = answered(20, 100_000, http2).await;
+            assert_ne!(refused, Some(StatusCode::OK), "{http2}");
+        }
+        let refused = Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        assert_eq!(answered(5000, 1, false).await, refused);
+        assert_eq!(answered(20, 60_000, true).await, refused);
+    }
 
     #[test]
     fn paths_find_the_closest_handler() {
