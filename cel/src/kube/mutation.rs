@@ -336,7 +336,9 @@ mod tests {
             "type mismatch: unexpected type name \"Object.spec.c.portsZ\", expected \"Object.spec.c.ports\", which matches field name path from root Object type"
         );
         assert_eq!(
-            steps("[JSONPatch{value: [9007199254740991, -9007199254740992, 18446744073709551615u]}]"),
+            steps(
+                "[JSONPatch{value: [dyn(9007199254740991), dyn(-9007199254740992), dyn(18446744073709551615u)]}]"
+            ),
             Ok(vec![json!({ "op": "", "path": "",
                 "value": [9_007_199_254_740_991_i64, "-9007199254740992", "18446744073709551615"] })])
         );
