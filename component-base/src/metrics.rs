@@ -238,10 +238,10 @@ impl Series {
             let bound = bounds.get(i).map_or("+Inf".to_owned(), |bound| go::float(*bound));
             let mut labels = labels.to_vec();
             labels.push(("le", &bound));
-            out.line(&bucket_name, &labels, &total.to_string());
+            out.sample(&bucket_name, &labels, total as f64);
         }
         out.sample(&format!("{name}_sum"), labels, self.get());
-        out.line(&format!("{name}_count"), labels, &total.to_string());
+        out.sample(&format!("{name}_count"), labels, total as f64);
     }
 }
 
@@ -271,10 +271,6 @@ impl Exposition {
 
     /// Writes one line of the family last started.
     pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.line(name, labels, &go::float(value));
-    }
-
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
         if self.skipping {
             return;
         }
@@ -286,7 +282,7 @@ impl Exposition {
         if !labels.is_empty() {
             self.text.push('}');
         }
-        let _ = writeln!(self.text, " {value}");
+        let _ = writeln!(self.text, " {}", go::float(value));
     }
 }
 
@@ -380,6 +376,28 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} not in\n{text}");
         }
+    }
+
+    #[test]
+    fn numbers_have_exponents_where_gos_have() {
+        static TIME: Family = Family::histogram("long_seconds", "Time.", &[], &[0.000_01, 2_000_000.0]);
+        let series = TIME.with(&[]);
+        series.buckets[0].store(1_000_000, Relaxed);
+        series.buckets[1].store(234_567, Relaxed);
+        series.set(100_000.0);
+        let mut out = Exposition::default();
+        TIME.write(&mut out);
+        let samples: Vec<&str> = out.text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "long_seconds_bucket{le=\"1e-05\"} 1e+06",
+                "long_seconds_bucket{le=\"2e+06\"} 1.234567e+06",
+                "long_seconds_bucket{le=\"+Inf\"} 1.234567e+06",
+                "long_seconds_sum 100000",
+                "long_seconds_count 1.234567e+06",
+            ]
+        );
     }
 
     #[test]
