@@ -103,5 +103,7 @@ mod tests {
         ] {
             assert!(cost(&many.replace("EACH", each), 18) > LIMIT, "{each}");
         }
+        assert!(cost("'x'.matches('(' + 'x{2}' + ')')", 0) < 200);
+        assert!(cost("'x'.matches('(' + '[^a]{999}{9}' + ')')", 0) > LIMIT);
     }
 }

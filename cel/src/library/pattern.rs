@@ -12,8 +12,8 @@ use crate::value::Value;
 /// How a function is computed whose pattern has been compiled before.
 pub(crate) type Implementation = for<'a> fn(&Regex, &[Value<'a>]) -> Result<'a>;
 
-/// The work of compiling a pattern, and that for each of its bytes.
-const COMPILED: (usize, usize) = (2000, 100);
+/// The work of compiling a pattern, that for each of its bytes, and that for each byte each time it is repeated.
+const COMPILED: (usize, usize, usize) = (2000, 100, 10);
 
 /// Larger patterns are refused.
 const SIZE_MAX: usize = 10 << 20;
@@ -50,10 +50,21 @@ pub(crate) fn implementation(function: &str) -> Option<Implementation> {
 
 /// Compiles a pattern of Go's syntax.
 pub(crate) fn compile(pattern: &str) -> std::result::Result<Regex, Error> {
-    work::spend(pattern.len().saturating_mul(COMPILED.1).saturating_add(COMPILED.0))?;
+    let (whole, byte, repeated) = COMPILED;
+    let each = repeats(pattern).saturating_mul(repeated).saturating_add(byte);
+    work::spend(pattern.len().saturating_mul(each).saturating_add(whole))?;
     let translated = translate(pattern);
     let regex = RegexBuilder::new(&translated).size_limit(SIZE_MAX).build();
     regex.map_err(|error| Error::new(format!("error parsing regexp: {}", reason(pattern, &error))))
+}
+
+/// How often a part of a pattern is repeated by number, such as `(a{3}){2,5}`, at most.
+fn repeats(pattern: &str) -> usize {
+    let counts = pattern.split('{').skip(1).filter_map(|rest| {
+        let (range, _) = rest.split_once('}')?;
+        range.rsplit(',').find_map(|count| count.parse::<usize>().ok())
+    });
+    counts.fold(1, |product, count| product.saturating_mul(count.max(1)))
 }
 
 /// Rewrites what Go and the regex crate write differently: classes are about ASCII in Go.
