@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- $(cargo run -q -p fuzz --example seeds -- fuzz/libfuzzer/corpus)
+all=$(cargo run -q -p fuzz --example seeds -- fuzz/libfuzzer/corpus)
+[ $# -gt 0 ] || set -- $all
 # The same versions of dependencies as everything else.
 cp Cargo.lock fuzz/libfuzzer/Cargo.lock
 cd fuzz/libfuzzer
