@@ -7,20 +7,23 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(60);
 
 pub(crate) fn nodes_are_ready(cluster: &Cluster) -> Result<()> {
-    let nodes = cluster.get(&["nodes"])?;
-    let nodes = nodes["items"].as_array().context("items")?;
-    same("nodes", nodes.len(), 2)?;
-    for node in nodes {
-        let conditions = node["status"]["conditions"].as_array().context("conditions")?;
-        let ready = conditions.iter().find(|condition| condition["type"] == "Ready").context("Ready")?;
-        same("Ready", ready["status"].as_str(), Some("True"))?;
-        same("version", node["status"]["nodeInfo"]["kubeletVersion"].as_str(), Some("v1.36.2"))?;
-        contains(node["spec"]["providerID"].as_str().unwrap_or_default(), "bare-metal://")?;
-        if node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty()) {
-            bail!("{} is still tainted: {}", node["metadata"]["name"], node["spec"]["taints"]);
+    // A node that has just become Ready loses its taints a moment later.
+    eventually("both nodes to be Ready and without taints", SOON, || {
+        let nodes = cluster.get(&["nodes"])?;
+        let nodes = nodes["items"].as_array().context("items")?;
+        same("nodes", nodes.len(), 2)?;
+        for node in nodes {
+            let conditions = node["status"]["conditions"].as_array().context("conditions")?;
+            let ready = conditions.iter().find(|condition| condition["type"] == "Ready").context("Ready")?;
+            same("Ready", ready["status"].as_str(), Some("True"))?;
+            same("version", node["status"]["nodeInfo"]["kubeletVersion"].as_str(), Some("v1.36.2"))?;
+            contains(node["spec"]["providerID"].as_str().unwrap_or_default(), "bare-metal://")?;
+            if node["spec"]["taints"].as_array().is_some_and(|taints| !taints.is_empty()) {
+                bail!("{} is still tainted: {}", node["metadata"]["name"], node["spec"]["taints"]);
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 pub(crate) fn system_pods_run_without_restarts(cluster: &Cluster) -> Result<()> {
