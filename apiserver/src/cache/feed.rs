@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::row::Row;
-use crate::storage::etcd::Etcd;
+use crate::storage::etcd::{Etcd, Kv};
 use crate::storage::{Error, keys};
 
 /// Keys per page of the first read.
-const PAGE: i64 = 5000;
+const PAGE: i64 = 2000;
 /// How long a waiter trusts that a write elsewhere brings the revision before it asks for progress.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// How long reads wait for a revision (as upstream).
@@ -121,55 +121,50 @@ impl Feed {
 
     /// Reads everything: the revision it was read at.
     async fn load_all(&self) -> Result<i64, Error> {
-        let end = keys::end_of(&self.root);
-        let mut entries: HashMap<String, Vec<Arc<Entry>>> = HashMap::new();
-        let (mut start, mut revision) = (self.root.clone(), 0);
-        loop {
-            let page = self.etcd.range(&start, &end, PAGE, revision).await?;
-            if revision == 0 {
-                revision = page.revision;
-            }
-            let last = page.kvs.last().map(|kv| kv.key.clone());
-            for kv in page.kvs {
-                if let Some((prefix, row)) = self.route(&kv.key) {
-                    let (prefix, key) = kv.key.split_at(prefix);
-                    let (prefix, key) = (prefix.to_owned(), key.to_owned());
-                    entries.entry(prefix).or_default().push(row.entry(&key, kv).0);
-                }
-            }
-            match last {
-                Some(last) if page.more => start = last + "\0",
-                _ => break,
-            }
-        }
-        let rows: Vec<_> = self.rows.read().iter().map(|(p, r)| (p.clone(), r.clone())).collect();
-        for (prefix, row) in rows {
-            row.load(entries.remove(&prefix).unwrap_or_default(), revision);
+        let (mut entries, revision) = self.read(&self.root, |key| self.route(key)).await?;
+        let rows: Vec<_> = self.rows.read().values().cloned().collect();
+        for row in rows {
+            row.load(entries.remove(&address(&row)).unwrap_or_default(), revision);
         }
         self.revision.send_replace(revision);
         Ok(revision)
     }
 
-    async fn load_row(&self, row: &Row, prefix: &str) -> Result<(), Error> {
+    async fn load_row(&self, row: &Arc<Row>, prefix: &str) -> Result<(), Error> {
+        let (mut entries, revision) = self.read(prefix, |_| Some((prefix.len(), row.clone()))).await?;
+        row.load(entries.remove(&address(row)).unwrap_or_default(), revision);
+        Ok(())
+    }
+
+    /// Reads what is below a prefix at one revision: the entries of each row, in order. `route` tells the row of a key, and where
+    /// in the key its own begins. Decoding takes longer than reading: each page is decoded apart, on whatever thread is free.
+    async fn read(
+        &self,
+        prefix: &str,
+        route: impl Fn(&str) -> Option<(usize, Arc<Row>)>,
+    ) -> Result<(HashMap<usize, Vec<Arc<Entry>>>, i64), Error> {
         let end = keys::end_of(prefix);
-        let (mut start, mut revision, mut entries) = (prefix.to_owned(), 0, Vec::new());
+        let (mut start, mut revision, mut pages) = (prefix.to_owned(), 0, Vec::new());
         loop {
             let page = self.etcd.range(&start, &end, PAGE, revision).await?;
             if revision == 0 {
                 revision = page.revision;
             }
             let last = page.kvs.last().map(|kv| kv.key.clone());
-            entries.extend(page.kvs.into_iter().map(|kv| {
-                let key = kv.key[prefix.len()..].to_owned();
-                row.entry(&key, kv).0
-            }));
+            let routed = page.kvs.into_iter().filter_map(|kv| Some((route(&kv.key)?, kv)));
+            pages.push(tokio::spawn(decode(routed.collect())));
             match last {
                 Some(last) if page.more => start = last + "\0",
                 _ => break,
             }
         }
-        row.load(entries, revision);
-        Ok(())
+        let mut entries: HashMap<usize, Vec<Arc<Entry>>> = HashMap::new();
+        for page in pages {
+            for (row, entry) in page.await.map_err(|failed| Error::Unavailable(failed.to_string()))? {
+                entries.entry(address(&row)).or_default().push(entry);
+            }
+        }
+        Ok((entries, revision))
     }
 
     /// The row a key belongs to: row prefixes have one or two segments below the root.
@@ -262,6 +257,21 @@ impl Feed {
         // While a watch catches up, headers carry the store's revision, not the watch's: trust the events' then.
         Some(last.unwrap_or(header))
     }
+}
+
+/// What tells rows apart.
+fn address(row: &Arc<Row>) -> usize {
+    Arc::as_ptr(row).addr()
+}
+
+/// Makes entries of values.
+async fn decode(values: Vec<((usize, Arc<Row>), Kv)>) -> Vec<(Arc<Row>, Arc<Entry>)> {
+    let entry = |((at, row), kv): ((usize, Arc<Row>), Kv)| {
+        let key = kv.key.get(at..).unwrap_or_default().to_owned();
+        let entry = row.entry(&key, kv).0;
+        (row, entry)
+    };
+    values.into_iter().map(entry).collect()
 }
 
 /// Waits until a time, if there is one.
