@@ -63,17 +63,26 @@ impl Client {
 
     /// The code and the body; `None`: nobody knows what happened.
     pub(super) async fn request(&mut self, method: Method, path: &str, body: &Value) -> Option<(u16, Value)> {
-        let exchange = async {
-            let response = self.send(method, path, body).await?;
-            let code = response.status().as_u16();
-            let bytes = response.into_body().collect().await.ok()?.to_bytes();
-            Some((code, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
-        };
-        let answer = tokio::time::timeout(PATIENCE, exchange).await.ok().flatten();
+        let answer = self.exchange(method, path, body).await;
         if answer.is_none() {
             self.turn(self.next + 1);
         }
-        answer
+        answer.map(|(code, bytes)| (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
+    }
+
+    async fn exchange(&mut self, method: Method, path: &str, body: &Value) -> Option<(u16, Bytes)> {
+        let exchange = async {
+            let response = self.send(method, path, body).await?;
+            let code = response.status().as_u16();
+            Some((code, response.into_body().collect().await.ok()?.to_bytes()))
+        };
+        tokio::time::timeout(PATIENCE, exchange).await.ok().flatten()
+    }
+
+    /// The code and what was said, whatever its form.
+    pub(super) async fn text(&mut self, path: &str) -> Option<(u16, String)> {
+        let (code, bytes) = self.exchange(Method::GET, path, &Value::Null).await?;
+        Some((code, String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Option<(u16, Value)> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::clients::Client;
 use super::proxy::Link;
@@ -44,6 +44,18 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Whether it ended although nobody killed it.
+    fn has_died(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Stops it (`STOP`), or lets it go on (`CONT`).
@@ -139,24 +151,26 @@ impl Cluster {
             links.push(own);
         }
         let urls = ports.iter().map(|(client, _)| url(*client)).collect();
-        let cluster = Cluster { members, urls, servers, ports: server_ports, links, directory };
+        let mut cluster = Cluster { members, urls, servers, ports: server_ports, links, directory };
         cluster.ready().await;
         cluster
     }
 
     /// Waits until both servers are ready.
-    pub(super) async fn ready(&self) {
-        for port in &self.ports {
+    pub(super) async fn ready(&mut self) {
+        for (port, server) in self.ports.iter().zip(&mut self.servers) {
             let mut client = Client::new(&[*port]);
-            let ready = async {
-                while !matches!(client.get("/readyz").await, Some((200, _))) {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+            let begin = Instant::now();
+            while !matches!(client.get("/readyz").await, Some((200, _))) {
+                if begin.elapsed() > super::RECOVERY || server.has_died() {
+                    let says = client.text("/readyz?verbose").await;
+                    panic!(
+                        "the server at {port} is ready: it says {says:?}, and logged\n{}",
+                        server.last_words()
+                    );
                 }
-            };
-            let ready = tokio::time::timeout(super::RECOVERY, ready).await;
-            ready.unwrap_or_else(|_| {
-                panic!("the server at {port} is ready; logs: {}", self.directory.display())
-            });
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
     }
 }
