@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use proto::schema::Mask;
 use serde_json::Value;
 
 use super::step::text;
@@ -21,7 +22,7 @@ impl<T: Send + Sync + 'static> Followed<T> {
         let followed = Arc::new(Followed(RwLock::default()));
         let follower = followed.clone();
         let observe = move |old: Option<&Value>, new: Option<&Value>, _| follower.apply(old, new, parse);
-        local.subscribe(GROUP, resource, Box::new(observe));
+        local.subscribe(GROUP, resource, Mask::ALL, Box::new(observe));
         followed
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::labels;
+use proto::schema::Mask;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -127,7 +128,7 @@ impl Local for Cluster {
         Box::pin(async { Ok(()) })
     }
 
-    fn subscribe(&self, group: &str, resource: &str, observer: Observer) {
+    fn subscribe(&self, group: &str, resource: &str, _: &Mask, observer: Observer) {
         let objects = self.objects.lock();
         for (_, object) in objects.iter().filter(|(key, _)| key.0 == group && key.1 == resource) {
             observer(None, Some(object), 1);

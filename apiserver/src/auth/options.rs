@@ -1,5 +1,6 @@
 //! From upstream's flags to the authenticators and authorizers of a server.
 
+use proto::schema::Mask;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -279,7 +280,7 @@ fn follow_rbac(local: &dyn Local) -> SharedIndex {
     ] {
         let index = index.clone();
         let apply = move |old: Option<&_>, new: Option<&_>, _: i64| index.apply(kind, old, new);
-        local.subscribe("rbac.authorization.k8s.io", resource, Box::new(apply));
+        local.subscribe("rbac.authorization.k8s.io", resource, Mask::ALL, Box::new(apply));
     }
     index
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proto::schema::Mask;
 use proto::status::Status;
 use proto::{fields, labels};
 use serde_json::Value;
-use smallvec::SmallVec;
 
+use super::forms::{Form, Forms, Keep};
+use super::index::Index;
 use crate::registry::{Open, Storage};
 use crate::storage::codec::{Codec, Error, Media, encode};
 use crate::storage::etcd::Kv;
@@ -31,45 +33,21 @@ pub struct Entry {
     forms: Mutex<Forms>,
 }
 
-/// What an entry keeps in a version besides its stored bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// The whole object.
-    Object(Media),
-    /// Its row of a Table, with open ages.
-    Row,
-}
-
-/// What selectors ask for.
-#[derive(Debug, PartialEq, Eq)]
-struct Index {
-    labels: Box<[(Box<str>, Box<str>)]>,
-    /// In the order of the storage row's selectable fields.
-    fields: Box<[Box<str>]>,
-}
-
 impl Entry {
     /// An entry of bytes and the hub-version tree that was decoded from them.
     pub fn new(storage: &Storage, key: &str, stored: Bytes, revision: i64, lease: i64, hub: &Value) -> Self {
-        let labels = hub.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-        let text = |v: &Value| v.as_str().unwrap_or_default().into();
-        let index = Index {
-            labels: labels.map(|(k, v)| (k.as_str().into(), text(v))).collect(),
-            fields: storage.selectable.iter().map(|f| f.value(hub).into_boxed_str()).collect(),
-        };
-        let (key, index) = (key.into(), Arc::new(index));
+        let (key, index) = (key.into(), Arc::new(Index::of(storage, hub)));
         Entry { key, revision, stored, stale: false, lease, version: 0, index, forms: Mutex::default() }
     }
 
-    /// An entry of what etcd has, with the tree that its index is made from: the hub version's, or, where that takes outside
-    /// help, the stored one's.
-    pub fn of(codec: &Codec, key: &str, kv: Kv) -> Result<(Self, Value), Error> {
-        let (mut tree, version) = codec.decode_as_stored(&kv.value, kv.revision)?;
+    /// An entry of what etcd has. Its index is that of the hub version, or, where that takes outside help, of the stored one.
+    pub fn of(codec: &Codec, key: &str, kv: Kv) -> Result<Self, Error> {
+        let (mut tree, version) = codec.decode_as_stored(&kv.value, kv.revision, &codec.selectable)?;
         if !codec.is_remote(version) {
             tree = codec.to_hub(version, tree)?;
         }
         let entry = Entry::new(&codec.storage, key, kv.value, kv.revision, kv.lease, &tree);
-        Ok((Entry { stale: kv.stale, version: version as u8, ..entry }, tree))
+        Ok(Entry { stale: kv.stale, version: version as u8, ..entry })
     }
 
     /// An entry of an object of the hub version that is about to be stored as these bytes; [`Entry::arrived`] makes it one of
@@ -116,12 +94,17 @@ impl Entry {
 
     /// The hub-version tree, decoded anew.
     pub fn decode(&self, codec: &Codec) -> Result<Value, Error> {
+        self.decode_some(codec, Mask::ALL)
+    }
+
+    /// What is looked at of the hub-version tree. Other fields may be there too, and needn't be what they are in the object.
+    pub fn decode_some(&self, codec: &Codec, mask: &Mask) -> Result<Value, Error> {
         let mut value = if codec.is_remote(usize::from(self.version)) {
             let form = self.known_form(codec.hub_index(), Form::Object(Media::Json));
             let form = form.ok_or_else(|| Error::External(codec.storage.kind.to_string()))?;
             proto::json::decode_any(&form).map_err(|e| Error::Decode(e.to_string()))?.value
         } else {
-            codec.decode_stored(&self.stored, self.revision)?
+            codec.decode_stored(&self.stored, self.revision, mask)?
         };
         if let Some(decorate) = codec.storage.hooks.decorate {
             decorate(&mut value);
@@ -130,12 +113,12 @@ impl Entry {
     }
 
     /// The object in a version (an index among the codec's) and encoding; JSON ends in a newline, as answers do.
-    pub fn form(&self, codec: &Codec, version: usize, media: Media) -> Result<Bytes, Error> {
+    pub fn form(&self, codec: &Codec, version: usize, media: Media, keep: Keep) -> Result<Bytes, Error> {
         if let Some(bytes) = self.known_form(version, Form::Object(media)) {
             return Ok(bytes);
         }
         let encoded = codec.encode(version, self.decode(codec)?, media)?;
-        Ok(self.keep_object(version, media, encoded))
+        Ok(self.keep_object(version, media, encoded, keep))
     }
 
     /// The Table row that was kept for a version.
@@ -145,30 +128,28 @@ impl Entry {
 
     /// Keeps the Table row of a version.
     pub fn keep_row(&self, version: usize, row: Open) -> Bytes {
-        self.keep_form(version, Form::Row, row.into_bytes())
+        self.forms.lock().keep(version, Form::Row, row.into_bytes(), Keep::IfThereIsRoom)
+    }
+
+    /// The object in a version and encoding, if it is kept.
+    pub fn kept(&self, version: usize, media: Media) -> Option<Bytes> {
+        self.known_form(version, Form::Object(media))
+    }
+
+    /// Lets go of encodings that nobody has used since the last time.
+    pub(super) fn tidy(&self) {
+        self.forms.lock().tidy();
     }
 
     fn known_form(&self, version: usize, form: Form) -> Option<Bytes> {
-        find_form(&self.forms.lock(), version, form)
+        self.forms.lock().find(version, form)
     }
 
-    fn keep_object(&self, version: usize, media: Media, mut encoded: Vec<u8>) -> Bytes {
+    fn keep_object(&self, version: usize, media: Media, mut encoded: Vec<u8>, keep: Keep) -> Bytes {
         if media == Media::Json {
             encoded.push(b'\n');
         }
-        self.keep_form(version, Form::Object(media), encoded)
-    }
-
-    fn keep_form(&self, version: usize, form: Form, mut encoded: Vec<u8>) -> Bytes {
-        encoded.shrink_to_fit();
-        let mut forms = self.forms.lock();
-        // Another reader may have been quicker; then its bytes are shared and ours go.
-        if let Some(bytes) = find_form(&forms, version, form) {
-            return bytes;
-        }
-        let bytes = Bytes::from(encoded);
-        forms.push((version as u8, form, bytes.clone()));
-        bytes
+        self.forms.lock().keep(version, Form::Object(media), encoded, keep)
     }
 
     /// Whether the hub version's form is still to be had from outside.
@@ -179,11 +160,7 @@ impl Entry {
 
     /// How many bytes it holds.
     pub fn size(&self) -> usize {
-        self.stored.len() + self.forms.lock().iter().map(|(.., b)| b.len()).sum::<usize>()
-    }
-
-    fn label(&self, key: &str) -> Option<&str> {
-        self.index.labels.iter().find(|(k, _)| **k == *key).map(|(_, v)| &**v)
+        self.stored.len() + self.forms.lock().size()
     }
 
     fn field(&self, storage: &Storage, name: &str) -> Option<&str> {
@@ -192,16 +169,10 @@ impl Entry {
             "metadata.namespace" => Some(self.namespace()),
             _ => {
                 let at = storage.selectable.iter().position(|f| f.name == name)?;
-                self.index.fields.get(at).map(|v| &**v)
+                self.index.field(at)
             }
         }
     }
-}
-
-type Forms = SmallVec<[(u8, Form, Bytes); 1]>;
-
-fn find_form(forms: &Forms, version: usize, form: Form) -> Option<Bytes> {
-    forms.iter().find(|(v, f, _)| usize::from(*v) == version && *f == form).map(|(.., b)| b.clone())
 }
 
 /// How many stored bytes go into one call of an outside conversion.
@@ -228,7 +199,8 @@ pub async fn convert(codec: &Codec, waiting: Vec<Arc<Entry>>) -> Result<(), Stat
                 break;
             }
             size += entry.stored.len();
-            let (mut tree, _) = codec.decode_as_stored(&entry.stored, entry.revision).map_err(undecodable)?;
+            let (mut tree, _) =
+                codec.decode_as_stored(&entry.stored, entry.revision, Mask::ALL).map_err(undecodable)?;
             proto::view::remove_at(&mut tree, &["metadata", "resourceVersion"]);
             trees.push(tree);
         }
@@ -238,7 +210,7 @@ pub async fn convert(codec: &Codec, waiting: Vec<Arc<Entry>>) -> Result<(), Stat
         for (entry, tree) in batch.iter().zip(converted) {
             let tree = codec.converted(hub, tree, entry.revision).map_err(undecodable)?;
             let form = encode(codec.hub(), &tree, Media::Json).map_err(undecodable)?;
-            entry.keep_object(hub, Media::Json, form);
+            entry.keep_object(hub, Media::Json, form, Keep::ForEver);
         }
     }
     Ok(())
@@ -279,7 +251,7 @@ impl Selection {
     }
 
     fn matches_index(&self, storage: &Storage, entry: &Entry) -> bool {
-        (self.labels.is_empty() || self.labels.matches_with(|k| entry.label(k)))
+        (self.labels.is_empty() || self.labels.matches_with(|k| entry.index.label(k)))
             && (self.fields.is_empty() || self.fields.matches_with(|f| entry.field(storage, f)))
     }
 }

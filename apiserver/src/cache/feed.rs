@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::entry::Entry;
+use super::forms;
 use super::row::Row;
 use crate::storage::etcd::{Etcd, Kv};
 use crate::storage::{Error, keys};
@@ -24,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A watch that is asked for progress answers within this time, or its member of etcd is stopped or cut off.
 const SILENCE: Duration = Duration::from_secs(3);
+
+/// What was not used for so long is let go of first.
+const TIDY: Duration = Duration::from_secs(1);
 
 enum Command {
     Add(Arc<Row>, String, oneshot::Sender<()>),
@@ -119,6 +123,23 @@ impl Feed {
         }
     }
 
+    /// Lets go of encodings that nobody uses, whenever they take too much memory, for ever.
+    pub async fn tidy(self: Arc<Self>) {
+        loop {
+            forms::full().await;
+            loop {
+                tokio::time::sleep(TIDY).await;
+                let rows: Vec<_> = self.rows.read().values().cloned().collect();
+                let tidy = move || rows.iter().map(|row| row.tidy()).sum();
+                let stored = tokio::task::spawn_blocking(tidy).await.unwrap_or_default();
+                if !forms::is_full(stored) {
+                    break;
+                }
+            }
+            component_base::memory::give_back().await;
+        }
+    }
+
     /// Reads everything: the revision it was read at.
     async fn load_all(&self) -> Result<i64, Error> {
         let (mut entries, revision) = self.read(&self.root, |key| self.route(key)).await?;
@@ -127,6 +148,7 @@ impl Feed {
             row.load(entries.remove(&address(&row)).unwrap_or_default(), revision);
         }
         self.revision.send_replace(revision);
+        tokio::spawn(component_base::memory::give_back());
         Ok(revision)
     }
 
@@ -268,7 +290,7 @@ fn address(row: &Arc<Row>) -> usize {
 async fn decode(values: Vec<((usize, Arc<Row>), Kv)>) -> Vec<(Arc<Row>, Arc<Entry>)> {
     let entry = |((at, row), kv): ((usize, Arc<Row>), Kv)| {
         let key = kv.key.get(at..).unwrap_or_default().to_owned();
-        let entry = row.entry(&key, kv).0;
+        let entry = row.entry(&key, kv);
         (row, entry)
     };
     values.into_iter().map(entry).collect()

@@ -12,7 +12,9 @@
 pub mod bell;
 pub mod entry;
 pub mod feed;
+pub mod forms;
 pub mod fresh;
+mod index;
 pub mod map;
 pub mod row;
 pub mod trees;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use proto::schema::Mask;
 use proto::status::Status;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -55,23 +56,22 @@ pub struct Event {
     /// The object as it was; `None` for a new one.
     pub previous: Option<Arc<Entry>>,
     gone: OnceLock<Arc<Entry>>,
+    /// Bytes that only the history keeps.
+    dead: usize,
     at: Instant,
 }
 
 impl Event {
     /// A change of `previous` into `entry`.
     pub fn new(change: Change, entry: Arc<Entry>, previous: Option<Arc<Entry>>) -> Self {
-        Event { change, entry, previous, gone: OnceLock::new(), at: Instant::now() }
+        let dead = previous.as_ref().map_or(0, |previous| previous.size() + 256);
+        Event { change, entry, previous, gone: OnceLock::new(), dead, at: Instant::now() }
     }
 
     /// The previous version under this event's revision: for watchers whose selection the object leaves.
     pub fn previous_as_gone(&self) -> Option<Arc<Entry>> {
         let previous = self.previous.as_ref()?;
         Some(self.gone.get_or_init(|| Arc::new(previous.at(self.entry.revision))).clone())
-    }
-
-    fn dead_bytes(&self) -> usize {
-        self.previous.as_ref().map_or(0, |p| p.stored.len() + 256)
     }
 }
 
@@ -94,12 +94,37 @@ pub struct Row {
     pub codec: Arc<Codec>,
     state: RwLock<State>,
     changed: Bell,
-    observers: Mutex<Vec<Observer>>,
+    observers: Mutex<Observers>,
     trees: Trees,
     /// Writes under way, by key: what arrives of them need not be decoded.
     foreseen: Mutex<AHashMap<Box<str>, Entry>>,
     /// The last that were made, if there are many watchers.
     batches: Mutex<VecDeque<Batch>>,
+}
+
+/// Who is told of changes by the feed itself, and what of objects they look at.
+#[derive(Default)]
+struct Observers {
+    mask: Mask,
+    all: Vec<Observer>,
+}
+
+impl Observers {
+    fn look(&self, codec: &Codec, entry: &Entry) -> Option<Value> {
+        entry.decode_some(codec, &self.mask).ok()
+    }
+
+    fn tell(&self, codec: &Codec, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>, revision: i64) {
+        if self.all.is_empty() {
+            return;
+        }
+        let look = |entry: &Arc<Entry>| self.look(codec, entry);
+        let (old, new) = (old.and_then(look), new.and_then(look));
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        self.all.iter().for_each(|observer| observer(old.as_ref(), new.as_ref(), revision));
+    }
 }
 
 /// Keeps a row expecting a write; once it is done or given up, what is dropped.
@@ -246,6 +271,17 @@ impl Row {
         (map.len(), sizes.iter().sum::<usize>() / sizes.len().max(1))
     }
 
+    /// Lets go of encodings that nobody has used since the last time: how many bytes are stored.
+    pub(super) fn tidy(&self) -> usize {
+        let map = self.snapshot();
+        map.range("", "")
+            .map(|entry| {
+                entry.tidy();
+                entry.stored.len()
+            })
+            .sum()
+    }
+
     /// Tells watchers of what was applied.
     pub(super) fn ring(&self) {
         self.changed.ring();
@@ -310,15 +346,16 @@ impl Row {
         self.changed.ring_now();
     }
 
-    /// Calls the observer for all objects there are and from now on for every change.
-    pub fn subscribe(&self, observer: Observer) {
+    /// Calls the observer for all objects there are and from now on for every change. It sees what it looks at.
+    pub fn subscribe(&self, mask: &Mask, observer: Observer) {
         let mut observers = self.observers.lock();
         for entry in self.snapshot().range("", "") {
-            if let Ok(object) = entry.decode(&self.codec) {
+            if let Ok(object) = entry.decode_some(&self.codec, mask) {
                 observer(None, Some(&object), entry.revision);
             }
         }
-        observers.push(observer);
+        observers.mask.add(mask);
+        observers.all.push(observer);
     }
 
     /// The hub-version tree of an object that is likely to be asked for again.
@@ -326,14 +363,11 @@ impl Row {
         self.trees.get(&self.get(key)?, &self.codec).ok()
     }
 
-    /// Expects a write by this server. Observers want to see trees: then it is better decoded when it arrives.
-    pub fn foresee(self: &Arc<Self>, entry: Entry) -> Option<Foresight> {
-        if !self.observers.lock().is_empty() {
-            return None;
-        }
+    /// Expects a write by this server.
+    pub fn foresee(self: &Arc<Self>, entry: Entry) -> Foresight {
         let (key, stored) = (entry.key.clone(), entry.stored.clone());
         self.foreseen.lock().insert(key.clone(), entry);
-        Some(Foresight { row: self.clone(), key, stored, sure: false })
+        Foresight { row: self.clone(), key, stored, sure: false }
     }
 
     /// The entry of a write that was foreseen, if this is what arrives.
@@ -345,23 +379,19 @@ impl Row {
         let entry = foreseen.remove(key)?.arrived(kv);
         drop(foreseen);
         debug_assert!(
-            entry.is_indexed_as(&self.entry(key, kv.clone()).0),
+            entry.is_indexed_as(&self.entry(key, kv.clone())),
             "{key} reads otherwise than it was written"
         );
         Some(Arc::new(entry))
     }
 
-    /// Makes an entry of a key's value, with the tree it has.
-    pub fn entry(&self, key: &str, kv: Kv) -> (Arc<Entry>, Value) {
+    /// Makes an entry of a key's value.
+    pub fn entry(&self, key: &str, kv: Kv) -> Arc<Entry> {
         let (stored, revision, lease) = (kv.value.clone(), kv.revision, kv.lease);
-        match Entry::of(&self.codec, key, kv) {
-            Ok((entry, tree)) => (Arc::new(entry), tree),
-            Err(error) => {
-                tracing::error!(key, %error, "an object in etcd can't be decoded");
-                let entry = Entry::new(&self.codec.storage, key, stored, revision, lease, &Value::Null);
-                (Arc::new(entry), Value::Null)
-            }
-        }
+        Arc::new(Entry::of(&self.codec, key, kv).unwrap_or_else(|error| {
+            tracing::error!(key, %error, "an object in etcd can't be decoded");
+            Entry::new(&self.codec.storage, key, stored, revision, lease, &Value::Null)
+        }))
     }
 
     /// The whole content at a revision. Only the feed calls this.
@@ -380,25 +410,21 @@ impl Row {
             state.epoch += 1;
             old
         };
-        if !observers.is_empty() {
+        if !observers.all.is_empty() {
             self.observe_difference(&observers, &old, &map, revision);
         }
         self.changed.ring_now();
     }
 
-    fn observe_difference(&self, observers: &[Observer], old: &Map, new: &Map, revision: i64) {
-        let decode = |e: &Arc<Entry>| e.decode(&self.codec).ok();
+    fn observe_difference(&self, observers: &Observers, old: &Map, new: &Map, revision: i64) {
         for entry in new.range("", "") {
             let before = old.get(&entry.key);
-            if before.is_some_and(|b| b.revision == entry.revision) {
-                continue;
+            if before.is_none_or(|before| before.revision != entry.revision) {
+                observers.tell(&self.codec, before, Some(entry), entry.revision);
             }
-            let (before, after) = (before.and_then(decode), decode(entry));
-            observers.iter().for_each(|o| o(before.as_ref(), after.as_ref(), entry.revision));
         }
         for entry in old.range("", "").filter(|e| new.get(&e.key).is_none()) {
-            let before = decode(entry);
-            observers.iter().for_each(|o| o(before.as_ref(), None, revision));
+            observers.tell(&self.codec, Some(entry), None, revision);
         }
     }
 
@@ -410,15 +436,11 @@ impl Row {
             return;
         }
         let observers = self.observers.lock();
-        let made =
-            change.ok().map(|kv| match self.take_foreseen(key, &kv).filter(|_| observers.is_empty()) {
-                Some(entry) => (entry, Value::Null),
-                None => self.entry(key, kv),
-            });
+        let made = change.ok().map(|kv| self.take_foreseen(key, &kv).unwrap_or_else(|| self.entry(key, kv)));
         let previous = {
             let mut state = self.state.write();
             let (event, previous) = match &made {
-                Some((entry, _)) => {
+                Some(entry) => {
                     let previous = state.map.insert(entry.clone());
                     let change = if previous.is_some() { Change::Modified } else { Change::Added };
                     (Event::new(change, entry.clone(), previous.clone()), previous)
@@ -432,17 +454,13 @@ impl Row {
             state.push(Arc::new(event));
             previous
         };
-        if !observers.is_empty() {
-            let old = previous.and_then(|p| p.decode(&self.codec).ok());
-            let new = made.as_ref().map(|(_, hub)| hub);
-            observers.iter().for_each(|o| o(old.as_ref(), new, revision));
-        }
+        observers.tell(&self.codec, previous.as_ref(), made.as_ref(), revision);
     }
 }
 
 impl State {
     fn push(&mut self, event: Arc<Event>) {
-        self.dead_bytes += event.dead_bytes();
+        self.dead_bytes += event.dead;
         let now = event.at;
         self.history.push_back(event);
         while self.history.len() > MIN_EVENTS {
@@ -451,7 +469,7 @@ impl State {
             if !stale && self.history.len() <= MAX_EVENTS && self.dead_bytes <= MAX_DEAD_BYTES {
                 break;
             }
-            self.dead_bytes -= oldest.dead_bytes();
+            self.dead_bytes -= oldest.dead;
             self.complete_after = oldest.entry.revision;
             self.history.pop_front();
         }
@@ -510,7 +528,6 @@ mod tests {
         let hub = serde_json::json!({"metadata": {"name": "a", "labels": {"b": "c"}}});
         let foresee = |stored: &Bytes| {
             row.foresee(Entry::foreseen(&row.codec, "a", stored.clone(), &hub).expect("no webhook"))
-                .expect("no observer")
         };
         let labels = |revision| {
             let there = row.get("a").filter(|entry| entry.revision == revision).expect("has arrived");

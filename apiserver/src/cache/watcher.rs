@@ -258,7 +258,7 @@ fn together(
 fn direct_event(etcd: &Etcd, codec: &Codec, keys: &Keys, event: &etcd_client::Event) -> Option<Event> {
     let kv = event.kv()?;
     let key = keys.relative(std::str::from_utf8(kv.key()).ok()?)?;
-    let entry = |kv: Kv| Entry::of(codec, key, kv).ok().map(|(entry, _)| Arc::new(entry));
+    let entry = |kv: Kv| Entry::of(codec, key, kv).ok().map(Arc::new);
     let previous = event.prev_kv().and_then(|kv| entry(etcd.copy(kv)));
     match event.event_type() {
         EventType::Put => {

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::labels::Selector;
+use proto::schema::Mask;
 use proto::status::Status;
 use proto::view::{at, text_at};
 use serde_json::{Value, json};
@@ -83,6 +84,7 @@ impl Definitions {
         local.subscribe(
             GROUP,
             RESOURCE,
+            &Mask::of(["metadata.name"]),
             Box::new(move |old, new, _| {
                 if let Some(object) = new.or(old) {
                     let _ = tell.send(meta::text(object, "name").to_owned());

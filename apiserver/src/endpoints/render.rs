@@ -2,12 +2,12 @@
 //!
 //! The plain forms are the cache's own bytes; lists and events are put together from them without decoding anything.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
-use proto::schema::{self, Type};
+use proto::schema::{self, Mask, Type};
 use proto::status::Status;
 use proto::{json, protobuf};
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use super::negotiate::{Format, Transform};
 use super::shape::{Include, Shape, metadata_only, partial_type};
 use super::{answer, table};
 use crate::cache::entry::Entry;
+use crate::cache::forms::Keep;
 use crate::engine::{Listed, Store, undecodable};
 use crate::registry::{Ages, Open};
 use crate::server::{Body, Response};
@@ -25,6 +26,8 @@ use crate::storage::codec::Media;
 const PIECE: usize = 128 << 10;
 /// Answers from this size on are compressed if the client likes (upstream's threshold).
 const GZIP_FROM: usize = 128 << 10;
+/// What of an object is its metadata.
+static METADATA: LazyLock<Mask> = LazyLock::new(|| Mask::of(["metadata"]));
 /// The field of a list's items in protobuf.
 const ITEMS: u32 = 2;
 
@@ -57,7 +60,7 @@ impl Render {
         if self.shape.output.transform != Transform::None {
             return self.shape.object(code, self.tree_of(entry)?);
         }
-        let bytes = self.form(entry, self.media())?;
+        let bytes = self.form(entry, self.media(), Keep::IfThereIsRoom)?;
         let body = match self.shape.output.format {
             Format::Json if !self.shape.output.pretty => bytes,
             Format::Protobuf => self.envelope(&bytes).into(),
@@ -95,7 +98,7 @@ impl Render {
     fn put_json(&self, entry: &Entry, kind: &[u8], out: &mut Vec<u8>) -> Result<(), Status> {
         match self.shape.output.transform {
             Transform::None => {
-                let bytes = self.form(entry, Media::Json)?;
+                let bytes = self.form(entry, Media::Json, Keep::IfThereIsRoom)?;
                 match trimmed(&bytes) {
                     text if kind.is_empty() => out.extend_from_slice(text),
                     text => match text.strip_prefix(kind) {
@@ -113,29 +116,41 @@ impl Render {
         Ok(())
     }
 
-    /// Appends an object's metadata alone as JSON: that of a built-in kind is cut out of its text.
+    /// Appends an object's metadata alone as JSON: that of a built-in kind is cut out of its text, if that is there.
     fn put_partial(&self, entry: &Entry, version: &str, out: &mut Vec<u8>) -> Result<(), Status> {
-        if !self.shape.endpoint.custom && put_metadata_of(&self.form(entry, Media::Json)?, version, out) {
+        if !self.shape.endpoint.custom
+            && let Some(text) = entry.kept(self.version, Media::Json)
+            && put_metadata_of(&text, version, out)
+        {
             return Ok(());
         }
-        let partial = metadata_only(&self.tree_of(entry)?, version);
-        out.extend_from_slice(&encode(&partial, partial_type(), Media::Json));
+        out.extend_from_slice(&encode(&self.partial(entry, version)?, partial_type(), Media::Json));
         Ok(())
     }
 
     /// The object, or its metadata alone, as a protobuf message. Metadata is the first field of every kind.
-    fn message(&self, entry: &Entry) -> Result<Bytes, Status> {
-        let bytes = self.form(entry, Media::Protobuf)?;
-        let Transform::Metadata(version, _) = self.shape.output.transform else { return Ok(bytes) };
-        if let Some(metadata) = protobuf::leading(&bytes, 1) {
+    fn message(&self, entry: &Entry, keep: Keep) -> Result<Bytes, Status> {
+        let Transform::Metadata(version, _) = self.shape.output.transform else {
+            return self.form(entry, Media::Protobuf, keep);
+        };
+        if let Some(bytes) = entry.kept(self.version, Media::Protobuf)
+            && let Some(metadata) = protobuf::leading(&bytes, 1)
+        {
             return Ok(bytes.slice_ref(metadata));
         }
-        let partial = metadata_only(&self.tree_of(entry)?, version);
-        Ok(encode(&partial, partial_type(), Media::Protobuf))
+        Ok(encode(&self.partial(entry, version)?, partial_type(), Media::Protobuf))
     }
 
-    fn form(&self, entry: &Entry, media: Media) -> Result<Bytes, Status> {
-        entry.form(&self.store.codec, self.version, media).map_err(undecodable)
+    /// An object's metadata alone. No more of it is decoded.
+    fn partial(&self, entry: &Entry, version: &str) -> Result<Value, Status> {
+        let codec = &self.store.codec;
+        let hub = entry.decode_some(codec, &METADATA).map_err(undecodable)?;
+        let object = codec.from_hub(self.version, hub).map_err(undecodable)?;
+        Ok(metadata_only(&object, version))
+    }
+
+    fn form(&self, entry: &Entry, media: Media, keep: Keep) -> Result<Bytes, Status> {
+        entry.form(&self.store.codec, self.version, media, keep).map_err(undecodable)
     }
 
     /// An answer with a list.
@@ -222,8 +237,8 @@ impl Render {
         .into_bytes()
     }
 
-    /// What a list has before and after its items as protobuf. Its length comes first, so all items are made for it; they are
-    /// kept with their entries.
+    /// What a list has before and after its items as protobuf. Its length comes first, so all items are made for it, and
+    /// made again when they are sent, unless there was room to keep them.
     fn protobuf_frame(&self, listed: &Listed) -> Result<(Vec<u8>, Vec<u8>), Status> {
         let mut metadata = json!({"resourceVersion": listed.revision.to_string()});
         if !listed.continue_token.is_empty() {
@@ -238,7 +253,7 @@ impl Render {
             .unwrap_or_default();
         let mut length = frame.len();
         for entry in &listed.items {
-            length += protobuf::bytes_len(ITEMS, self.message(entry)?.len());
+            length += protobuf::bytes_len(ITEMS, self.message(entry, Keep::IfThereIsRoom)?.len());
         }
         let (api_version, kind) = match self.shape.output.transform {
             Transform::Metadata(version, _) => {
@@ -255,10 +270,12 @@ impl Render {
     pub fn event_object(&self, entry: &Entry, heading: bool) -> Result<Bytes, Status> {
         match (self.shape.output.transform, self.media()) {
             (Transform::None, Media::Json) => {
-                let bytes = self.form(entry, Media::Json)?;
+                let bytes = self.form(entry, Media::Json, Keep::ForWatchers)?;
                 Ok(bytes.slice(..trimmed(&bytes).len()))
             }
-            (Transform::None, Media::Protobuf) => Ok(self.envelope(&self.message(entry)?).into()),
+            (Transform::None, Media::Protobuf) => {
+                Ok(self.envelope(&self.message(entry, Keep::ForWatchers)?).into())
+            }
             (Transform::Metadata(version, _), Media::Json) => {
                 let mut text = Vec::new();
                 self.put_partial(entry, version, &mut text)?;
@@ -266,7 +283,8 @@ impl Render {
             }
             (Transform::Metadata(version, _), Media::Protobuf) => {
                 let api_version = format!("meta.k8s.io/{version}");
-                Ok(protobuf::wrap(&api_version, "PartialObjectMetadata", &self.message(entry)?).into())
+                let message = self.message(entry, Keep::ForWatchers)?;
+                Ok(protobuf::wrap(&api_version, "PartialObjectMetadata", &message).into())
             }
             (Transform::Table(_), _) => self.event_tree(self.tree_of(entry)?, heading),
         }
@@ -326,7 +344,7 @@ struct Pieces {
 impl Pieces {
     fn put(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
         if self.render.media() == Media::Protobuf {
-            protobuf::put_bytes(ITEMS, &self.render.message(entry)?, out);
+            protobuf::put_bytes(ITEMS, &self.render.message(entry, Keep::IfThereIsRoom)?, out);
             return Ok(());
         }
         if !std::mem::take(&mut self.first) {

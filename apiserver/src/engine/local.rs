@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use proto::labels;
+use proto::schema::Mask;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -188,10 +189,10 @@ impl Local for LocalClient {
         })
     }
 
-    fn subscribe(&self, group: &str, resource: &str, observer: Observer) {
+    fn subscribe(&self, group: &str, resource: &str, mask: &Mask, observer: Observer) {
         let store = self.engine.store(group, resource);
         match store.as_ref().and_then(|s| s.row()) {
-            Some(row) => row.subscribe(observer),
+            Some(row) => row.subscribe(mask, observer),
             None => tracing::error!(group, resource, "nothing cached to subscribe to"),
         }
     }

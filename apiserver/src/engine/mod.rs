@@ -129,7 +129,7 @@ impl Engine {
 
     /// Keeps the cache current, for ever.
     pub async fn run(self: Arc<Self>, work: Work) {
-        tokio::join!(self.feed.clone().run(work.0), self.freshness.clone().run());
+        tokio::join!(self.feed.clone().run(work.0), self.feed.clone().tidy(), self.freshness.clone().run());
     }
 
     /// etcd's history begins at this revision.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proto::schema::Mask;
 use proto::status::{Cause, Status, reason};
 use serde_json::Value;
 
@@ -93,8 +94,7 @@ impl Store {
     /// Makes an entry of what etcd answered.
     pub(super) fn entry(&self, kv: Kv) -> Result<Arc<Entry>, Status> {
         let key = self.keys.relative(&kv.key).unwrap_or(&kv.key).to_owned();
-        let (entry, _) = Entry::of(&self.codec, &key, kv).map_err(undecodable)?;
-        Ok(Arc::new(entry))
+        Ok(Arc::new(Entry::of(&self.codec, &key, kv).map_err(undecodable)?))
     }
 
     /// The lease for an object about to be written.
@@ -118,7 +118,8 @@ impl Store {
     ) -> Result<Written, Status> {
         let row = self.row.as_ref().filter(|row| admitted && row.codec.hub_index() == self.codec.hub_index());
         let mut foresight = row.and_then(|row| {
-            row.foresee(Entry::foreseen(&self.codec, key, Bytes::copy_from_slice(&bytes), object)?)
+            let entry = Entry::foreseen(&self.codec, key, Bytes::copy_from_slice(&bytes), object)?;
+            Some(row.foresee(entry))
         });
         let written = self.etcd.put(&self.keys.full(key), expected, bytes, lease).await;
         if let (Some(foresight), Ok(Written::Done(_))) = (&mut foresight, &written) {
@@ -143,7 +144,7 @@ impl Store {
                 codec.encode_as_stored(&mut tree).map_err(undecodable)?
             }
         };
-        let (mut tree, at) = codec.decode_as_stored(&bytes, 0).map_err(undecodable)?;
+        let (mut tree, at) = codec.decode_as_stored(&bytes, 0, Mask::ALL).map_err(undecodable)?;
         meta::set(&mut tree, "resourceVersion", Value::Null);
         *object = match codec.external() {
             None => codec.to_hub(at, tree).map_err(undecodable)?,

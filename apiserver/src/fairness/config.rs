@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use proto::schema::Mask;
 use proto::view::{View, text_at};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -286,7 +287,7 @@ impl Fairness {
             let observer = move |old: Option<&Value>, new: Option<&Value>, _: i64| {
                 fairness.note(resource, old, new);
             };
-            local.subscribe(GROUP, resource, Box::new(observer));
+            local.subscribe(GROUP, resource, Mask::ALL, Box::new(observer));
         }
         let mut adjust = tokio::time::interval(ADJUST);
         loop {

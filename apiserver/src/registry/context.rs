@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use proto::labels;
+use proto::schema::Mask;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -97,8 +98,8 @@ pub trait Local: Send + Sync {
     ) -> BoxFuture<'a, Result<(), Status>>;
 
     /// Calls the function for every change of a cached resource, first for all objects there are, in order, from the cache's
-    /// single writer: it must be quick. `(old, new, revision)`.
-    fn subscribe(&self, group: &str, resource: &str, observer: Observer);
+    /// single writer: it must be quick, and sees what the mask looks at. `(old, new, revision)`.
+    fn subscribe(&self, group: &str, resource: &str, mask: &Mask, observer: Observer);
 
     /// The rows as they are now.
     fn registry(&self) -> Arc<Registry>;

@@ -156,9 +156,15 @@ impl Kind {
         self.store(|storage| storage.selectable.push(Selectable { absent, ..Selectable::path(name) }))
     }
 
-    /// A selectable field read by a function.
-    pub(crate) fn selectable_by(self, name: &'static str, get: fn(&Value) -> String) -> Self {
-        self.store(|storage| storage.selectable.push(Selectable { get: Some(get), ..Selectable::path(name) }))
+    /// A selectable field read by a function, from these paths alone.
+    pub(crate) fn selectable_by(
+        self,
+        name: &'static str,
+        paths: &'static [&'static str],
+        get: fn(&Value) -> String,
+    ) -> Self {
+        let field = Selectable { get: Some((paths, get)), ..Selectable::path(name) };
+        self.store(|storage| storage.selectable.push(field))
     }
 
     /// The defaults that span fields.

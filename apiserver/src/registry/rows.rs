@@ -7,6 +7,7 @@ use std::ops::BitOr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use proto::schema::Mask;
 use proto::schema::{self, Ref, Type};
 use proto::status::Status;
 use serde_json::Value;
@@ -107,8 +108,8 @@ impl fmt::Debug for Verbs {
 pub struct Selectable {
     /// The name in selectors, such as `status.phase`; also the path it is read from, unless `get` is set.
     pub name: Name,
-    /// Reads it, where it is not the scalar at the path `name`.
-    pub get: Option<fn(&Value) -> String>,
+    /// Reads it, where it is not the scalar at the path `name`, from these paths.
+    pub get: Option<(&'static [&'static str], fn(&Value) -> String)>,
     /// The value when absent (`""`, `"false"`, `"0"`).
     pub absent: &'static str,
 }
@@ -119,9 +120,17 @@ impl Selectable {
         Selectable { name: Cow::Borrowed(name), get: None, absent: "" }
     }
 
+    /// What it is read from.
+    pub fn mask(&self) -> Mask {
+        match self.get {
+            Some((paths, _)) => Mask::of(paths.iter().copied()),
+            None => Mask::of([&*self.name]),
+        }
+    }
+
     /// The value in this object.
     pub fn value(&self, object: &Value) -> String {
-        if let Some(get) = self.get {
+        if let Some((_, get)) = self.get {
             return get(object);
         }
         let found = self.name.split('.').try_fold(object, |at, step| at.get(step));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proto::schema::Type;
+use proto::schema::{Mask, Type};
 use proto::{json, protobuf};
 use serde_json::Value;
 
@@ -46,6 +46,8 @@ pub struct Codec {
     pub storage: Arc<Storage>,
     /// Its endpoint rows, served or not.
     pub versions: Vec<Arc<Endpoint>>,
+    /// What selectors ask for.
+    pub selectable: Mask,
     hub: usize,
     stored: usize,
     media: Media,
@@ -61,7 +63,9 @@ impl Codec {
         let (hub, stored) = (find(&storage.hub)?, find(&storage.stored)?);
         let custom = versions.get(stored).is_none_or(|e| e.custom || e.schema.is_none());
         let media = if custom { Media::Json } else { media };
-        Some(Codec { storage, versions, hub, stored, media })
+        let mut selectable = Mask::of(["metadata.labels"]);
+        storage.selectable.iter().for_each(|field| selectable.add(&field.mask()));
+        Some(Codec { storage, versions, selectable, hub, stored, media })
     }
 
     /// The same row with another of its versions as hub: each version of a custom resource is its own.
@@ -69,6 +73,7 @@ impl Codec {
         Codec {
             storage: self.storage.clone(),
             versions: self.versions.clone(),
+            selectable: self.selectable.clone(),
             hub: version,
             stored: self.stored,
             media: self.media,
@@ -113,28 +118,40 @@ impl Codec {
         self.versions.iter().position(|e| e.version == endpoint.version && e.group == endpoint.group)
     }
 
-    /// Decodes stored bytes to the hub version, with defaults and the revision.
-    pub fn decode_stored(&self, bytes: &[u8], revision: i64) -> Result<Value, Error> {
-        let (value, at) = self.decode_as_stored(bytes, revision)?;
+    /// Decodes what is looked at of stored bytes to the hub version, with defaults and the revision.
+    pub fn decode_stored(&self, bytes: &[u8], revision: i64, mask: &Mask) -> Result<Value, Error> {
+        let (value, at) = self.decode_as_stored(bytes, revision, mask)?;
         self.to_hub(at, value)
     }
 
     /// The same in the version the bytes are of, with its index.
-    pub fn decode_as_stored(&self, bytes: &[u8], revision: i64) -> Result<(Value, usize), Error> {
+    ///
+    /// Other fields may be there too, and needn't be what they are in the object: what is stored as JSON, or still to be converted,
+    /// is decoded as a whole, and defaults fill what was passed over.
+    pub fn decode_as_stored(
+        &self,
+        bytes: &[u8],
+        revision: i64,
+        mask: &Mask,
+    ) -> Result<(Value, usize), Error> {
+        let mut mask = mask;
         let (mut value, at) = if bytes.starts_with(protobuf::MAGIC) {
             let unknown = protobuf::unwrap(bytes).map_err(|e| Error::Decode(e.to_string()))?;
             let at = self.find(&unknown.api_version, &unknown.kind)?;
-            let value = decode(&self.versions[at], Media::Protobuf, unknown.raw)?;
-            (value, at)
+            if !matches!(self.versions[at].conversion, Conversion::Same) {
+                mask = Mask::ALL;
+            }
+            (decode(&self.versions[at], Media::Protobuf, unknown.raw, mask)?, at)
         } else {
+            mask = Mask::ALL;
             let head: TypeMeta = serde_json::from_slice(bytes).map_err(|e| Error::Decode(e.to_string()))?;
             let at = self.find(&head.api_version, &head.kind)?;
-            (decode(&self.versions[at], Media::Json, bytes)?, at)
+            (decode(&self.versions[at], Media::Json, bytes, mask)?, at)
         };
         if let Some(version) = Version::of(&self.versions[at]) {
             version.coerce(&mut value, true).map_err(|e| Error::Decode(e.to_string()))?;
         }
-        default(&self.versions[at], &mut value);
+        default_some(&self.versions[at], &mut value, mask);
         set_revision(&mut value, revision);
         Ok((value, at))
     }
@@ -258,7 +275,7 @@ struct TypeMeta {
 }
 
 /// Decodes an object of the endpoint's version from trusted bytes: nothing is reported about unknown fields.
-fn decode(endpoint: &Endpoint, media: Media, bytes: &[u8]) -> Result<Value, Error> {
+fn decode(endpoint: &Endpoint, media: Media, bytes: &[u8], mask: &Mask) -> Result<Value, Error> {
     match (media, schema_of(endpoint)) {
         (Media::Json, None) => {
             json::decode_any(bytes).map(|d| d.value).map_err(|e| Error::Decode(e.to_string()))
@@ -266,7 +283,9 @@ fn decode(endpoint: &Endpoint, media: Media, bytes: &[u8]) -> Result<Value, Erro
         (Media::Json, Some(ty)) => {
             json::decode(bytes, ty).map(|d| d.value).map_err(|e| Error::Decode(e.to_string()))
         }
-        (Media::Protobuf, Some(ty)) => protobuf::decode(bytes, ty).map_err(|e| Error::Decode(e.to_string())),
+        (Media::Protobuf, Some(ty)) => {
+            protobuf::decode_some(bytes, ty, mask).map_err(|e| Error::Decode(e.to_string()))
+        }
         (Media::Protobuf, None) => Err(Error::NoProtobuf(endpoint.kind.to_string())),
     }
 }
@@ -290,10 +309,14 @@ pub fn schema_of(endpoint: &Endpoint) -> Option<&Type> {
 
 /// Applies a version's defaults: the schema's, then those that span fields.
 pub fn default(endpoint: &Endpoint, value: &mut Value) {
+    default_some(endpoint, value, Mask::ALL);
+}
+
+fn default_some(endpoint: &Endpoint, value: &mut Value, mask: &Mask) {
     if let Some(version) = Version::of(endpoint) {
         version.default(value);
     } else if let Some(ty) = &endpoint.schema {
-        proto::schema::default(value, ty);
+        proto::schema::default_some(value, ty, mask);
     }
     if let Some(default) = endpoint.default {
         default(value);

@@ -9,18 +9,37 @@ use super::wire::{BYTES, FIXED64, Number, Reader, VARINT, Wire, varint};
 use super::{Error, MAX_DEPTH};
 use crate::json::{self, is_zero, zero};
 use crate::quantity::Quantity;
-use crate::schema::{Field, Flags, Shape, Type};
+use crate::schema::{Field, Flags, Mask, Shape, Type};
 use crate::time::{Duration, MicroTime, Time};
 
 /// Decodes an object of a type from a message without an envelope.
 pub fn decode(data: &[u8], ty: &Type) -> Result<Value, Error> {
+    decode_some(data, ty, Mask::ALL)
+}
+
+/// Decodes what of an object is looked at. The rest is passed over, also if it is broken.
+pub fn decode_some(data: &[u8], ty: &Type, mask: &Mask) -> Result<Value, Error> {
     let mut map = Map::new();
-    message(data, ty, &mut map, 0)?;
+    message(data, ty, &mut map, At { mask, depth: 0 })?;
     Ok(Value::Object(map))
 }
 
-fn message(data: &[u8], ty: &Type, map: &mut Map<String, Value>, depth: usize) -> Result<(), Error> {
-    if depth > MAX_DEPTH {
+/// Where in an object something is.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    /// What is looked at from here on.
+    mask: &'a Mask,
+    depth: usize,
+}
+
+impl At<'_> {
+    fn deeper(self) -> Self {
+        At { depth: self.depth + 1, ..self }
+    }
+}
+
+fn message(data: &[u8], ty: &Type, map: &mut Map<String, Value>, at: At<'_>) -> Result<(), Error> {
+    if at.depth > MAX_DEPTH {
         return Err(Error::Depth);
     }
     let mut reader = Reader::new(data, &ty.name);
@@ -28,33 +47,37 @@ fn message(data: &[u8], ty: &Type, map: &mut Map<String, Value>, depth: usize) -
     let mut hint = 0;
     while let Some(wire) = reader.field()? {
         let count = ty.by_number.len();
-        let found = (hint..count).chain(0..hint.min(count)).find_map(|at| {
-            let field = ty.fields.get(usize::from(ty.by_number[at]))?;
-            (field.number == wire.number).then_some((at, field))
+        let found = (hint..count).chain(0..hint.min(count)).find_map(|place| {
+            let field = ty.fields.get(usize::from(ty.by_number[place]))?;
+            (field.number == wire.number).then_some((place, field))
         });
-        let Some((at, field)) = found else { continue };
-        hint = at;
-        put(&wire, field, map, depth)?;
+        let Some((place, field)) = found else { continue };
+        hint = place;
+        if field.flags.has(Flags::INLINE) {
+            put(&wire, field, map, at)?;
+        } else if let Some(mask) = at.mask.field(&field.name) {
+            put(&wire, field, map, At { mask, ..at })?;
+        }
     }
     Ok(())
 }
 
-fn put(wire: &Wire<'_>, field: &Field, map: &mut Map<String, Value>, depth: usize) -> Result<(), Error> {
+fn put(wire: &Wire<'_>, field: &Field, map: &mut Map<String, Value>, at: At<'_>) -> Result<(), Error> {
     let name = field.name.as_ref();
     match &field.shape {
         Shape::Struct(inline) if field.flags.has(Flags::INLINE) => {
-            return message(bytes(wire, name)?, inline, map, depth + 1);
+            return message(bytes(wire, name)?, inline, map, at.deeper());
         }
         Shape::List(list) if list.wrapped => {
-            let items = wrapped(bytes(wire, name)?, &list.items, name, depth)?;
+            let items = wrapped(bytes(wire, name)?, &list.items, name, at)?;
             append(map, name, items);
         }
         Shape::List(list) => {
-            let items = repeated(wire, &list.items, name, depth)?;
+            let items = repeated(wire, &list.items, name, at)?;
             append(map, name, items);
         }
         Shape::Map(of) => {
-            let (key, value) = entry(bytes(wire, name)?, &of.values, name, depth)?;
+            let (key, value) = entry(bytes(wire, name)?, &of.values, name, at)?;
             if let Value::Object(entries) = map.entry(name).or_insert_with(|| Value::Object(Map::new())) {
                 entries.insert(key, value);
             }
@@ -65,13 +88,13 @@ fn put(wire: &Wire<'_>, field: &Field, map: &mut Map<String, Value>, depth: usiz
                 Some(Value::Object(inner)) => inner,
                 _ => Map::new(),
             };
-            message(bytes(wire, name)?, ty, &mut inner, depth + 1)?;
+            message(bytes(wire, name)?, ty, &mut inner, at.deeper())?;
             if field.pointer() || !inner.is_empty() {
                 map.insert(name.to_owned(), Value::Object(inner));
             }
         }
         of => {
-            let value = shape(wire, of, name, depth)?;
+            let value = shape(wire, of, name, at)?;
             let absent = if field.pointer() { value.is_null() } else { is_zero(&value, of) };
             if absent {
                 map.remove(name);
@@ -94,34 +117,34 @@ fn append(map: &mut Map<String, Value>, name: &str, items: Vec<Value>) {
 }
 
 /// One item of a list, or several if numbers are packed.
-fn repeated(wire: &Wire<'_>, items: &Shape, name: &str, depth: usize) -> Result<Vec<Value>, Error> {
+fn repeated(wire: &Wire<'_>, items: &Shape, name: &str, at: At<'_>) -> Result<Vec<Value>, Error> {
     let packs = matches!(items, Shape::Bool | Shape::Int32 | Shape::Int64 | Shape::Uint32 | Shape::Uint64)
         && wire.wire_type == BYTES;
     if !packs {
-        let item = shape(wire, items, name, depth)?;
+        let item = shape(wire, items, name, at)?;
         return Ok(vec![if item.is_null() { zero(items) } else { item }]);
     }
     let mut data = bytes(wire, name)?;
     let mut list = Vec::new();
     while !data.is_empty() {
         let value = Number::Integer(varint(&mut data)?);
-        list.push(shape(&Wire { number: wire.number, wire_type: VARINT, value }, items, name, depth)?);
+        list.push(shape(&Wire { number: wire.number, wire_type: VARINT, value }, items, name, at)?);
     }
     Ok(list)
 }
 
-fn wrapped(data: &[u8], items: &Shape, name: &str, depth: usize) -> Result<Vec<Value>, Error> {
+fn wrapped(data: &[u8], items: &Shape, name: &str, at: At<'_>) -> Result<Vec<Value>, Error> {
     let mut list = Vec::new();
     let mut reader = Reader::new(data, name);
     while let Some(wire) = reader.field()? {
         if wire.number == 1 {
-            list.extend(repeated(&wire, items, name, depth)?);
+            list.extend(repeated(&wire, items, name, at)?);
         }
     }
     Ok(list)
 }
 
-fn entry(data: &[u8], values: &Shape, name: &str, depth: usize) -> Result<(String, Value), Error> {
+fn entry(data: &[u8], values: &Shape, name: &str, at: At<'_>) -> Result<(String, Value), Error> {
     let (mut key, mut value) = (String::new(), Value::Null);
     let mut reader = Reader::new(data, name);
     while let Some(wire) = reader.field()? {
@@ -129,10 +152,8 @@ fn entry(data: &[u8], values: &Shape, name: &str, depth: usize) -> Result<(Strin
             1 => key = text(bytes(&wire, name)?),
             2 => {
                 value = match values {
-                    Shape::List(list) => {
-                        Value::Array(wrapped(bytes(&wire, name)?, &list.items, name, depth)?)
-                    }
-                    values => shape(&wire, values, name, depth)?,
+                    Shape::List(list) => Value::Array(wrapped(bytes(&wire, name)?, &list.items, name, at)?),
+                    values => shape(&wire, values, name, at)?,
                 }
             }
             _ => {}
@@ -142,7 +163,7 @@ fn entry(data: &[u8], values: &Shape, name: &str, depth: usize) -> Result<(Strin
 }
 
 /// Decodes one value; null for the zero value of types that have no other.
-fn shape(wire: &Wire<'_>, of: &Shape, name: &str, depth: usize) -> Result<Value, Error> {
+fn shape(wire: &Wire<'_>, of: &Shape, name: &str, at: At<'_>) -> Result<Value, Error> {
     Ok(match of {
         Shape::Bool => Value::Bool(integer(wire, name)? != 0),
         Shape::Int32 => Value::from(integer(wire, name)? as i32),
@@ -197,7 +218,7 @@ fn shape(wire: &Wire<'_>, of: &Shape, name: &str, depth: usize) -> Result<Value,
             while let Some(wire) = reader.field()? {
                 match wire.number {
                     1 => allows = integer(&wire, "Allows")? != 0,
-                    2 => schema = Some(object(bytes(&wire, "Schema")?, ty, depth)?),
+                    2 => schema = Some(object(bytes(&wire, "Schema")?, ty, at)?),
                     _ => {}
                 }
             }
@@ -208,8 +229,8 @@ fn shape(wire: &Wire<'_>, of: &Shape, name: &str, depth: usize) -> Result<Value,
             let mut reader = Reader::new(bytes(wire, name)?, "JSONSchemaPropsOrArray");
             while let Some(wire) = reader.field()? {
                 match wire.number {
-                    1 => schema = object(bytes(&wire, "Schema")?, ty, depth)?,
-                    2 => list.push(object(bytes(&wire, "JSONSchemas")?, ty, depth)?),
+                    1 => schema = object(bytes(&wire, "Schema")?, ty, at)?,
+                    2 => list.push(object(bytes(&wire, "JSONSchemas")?, ty, at)?),
                     _ => {}
                 }
             }
@@ -220,22 +241,22 @@ fn shape(wire: &Wire<'_>, of: &Shape, name: &str, depth: usize) -> Result<Value,
             let mut reader = Reader::new(bytes(wire, name)?, "JSONSchemaPropsOrStringArray");
             while let Some(wire) = reader.field()? {
                 match wire.number {
-                    1 => schema = object(bytes(&wire, "Schema")?, ty, depth)?,
+                    1 => schema = object(bytes(&wire, "Schema")?, ty, at)?,
                     2 => list.push(Value::String(text(bytes(&wire, "Property")?))),
                     _ => {}
                 }
             }
             if list.is_empty() { schema } else { Value::Array(list) }
         }
-        Shape::Struct(ty) => object(bytes(wire, name)?, ty, depth)?,
-        Shape::List(list) => Value::Array(wrapped(bytes(wire, name)?, &list.items, name, depth)?),
+        Shape::Struct(ty) => object(bytes(wire, name)?, ty, at)?,
+        Shape::List(list) => Value::Array(wrapped(bytes(wire, name)?, &list.items, name, at)?),
         Shape::Map(_) => Value::Null,
     })
 }
 
-fn object(data: &[u8], ty: &Type, depth: usize) -> Result<Value, Error> {
+fn object(data: &[u8], ty: &Type, at: At<'_>) -> Result<Value, Error> {
     let mut map = Map::new();
-    message(data, ty, &mut map, depth + 1)?;
+    message(data, ty, &mut map, at.deeper())?;
     Ok(Value::Object(map))
 }
 

@@ -15,7 +15,7 @@ mod envelope;
 mod tests;
 mod wire;
 
-pub use decode::decode;
+pub use decode::{decode, decode_some};
 pub use encode::encode;
 pub use envelope::{MAGIC, Unknown, envelope, is_protobuf, unwrap, watch_event, wrap};
 pub use wire::{bytes_len, leading, put_bytes};

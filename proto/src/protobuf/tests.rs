@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::schema;
+use crate::schema::{self, Mask};
 
 /// Objects as a Kubernetes server answers them, in JSON and in protobuf.
 const OBJECTS: &[(&str, &str, &str)] = &[
@@ -55,6 +55,29 @@ fn both_forms_of_an_object_agree() {
         let again = crate::json::canonical(&crate::json::print(&decoded.value, ty), ty).unwrap();
         assert_eq!(again.value, decoded.value, "{name}");
     }
+}
+
+#[test]
+fn what_is_not_looked_at_is_passed_over() {
+    let (_, json, protobuf) = OBJECTS[0];
+    let (ty, protobuf) = (type_of(json), bytes_of(protobuf));
+    let whole = decode_object(&protobuf, ty).unwrap();
+    let mask = Mask::of(["metadata.labels", "spec.restartPolicy", "spec.containers.image", "status.phase"]);
+    let some = decode_some(unwrap(&protobuf).unwrap().raw, ty, &mask).unwrap();
+    let images = whole["spec"]["containers"].as_array().unwrap().iter();
+    let expected = json!({
+        "metadata": {"labels": whole["metadata"]["labels"]},
+        "spec": {
+            "restartPolicy": whole["spec"]["restartPolicy"],
+            "containers": images.map(|c| json!({"image": c["image"]})).collect::<Vec<_>>(),
+        },
+        "status": {"phase": whole["status"]["phase"]},
+    });
+    assert_eq!(some, expected);
+    // A status that is a number is an error to those who look at it.
+    let broken = [unwrap(&protobuf).unwrap().raw, &[3 << 3, 1]].concat();
+    assert!(decode(&broken, ty).is_err());
+    assert!(decode_some(&broken, ty, &Mask::of(["spec.nodeName"])).is_ok());
 }
 
 #[test]

@@ -29,9 +29,11 @@ use serde_json::Value;
 
 mod default;
 pub mod generated;
+mod mask;
 mod structural;
 
-pub use default::default;
+pub use default::{default, default_some};
+pub use mask::Mask;
 pub use structural::structural;
 
 /// A name: borrowed for built-in types, owned for custom resources.

@@ -1,7 +1,7 @@
 //! Which objects are related to which node: by its pods, and through their claims by volumes.
 //!
-//! Invariant: `nodes` counts, for each object, the pods (or other owners) on each node that refer
-//! to it; an entry disappears with its last reference. Volumes are one step further: a node may
+//! Invariant: `nodes` counts, for each object, the pods on each node that refer to it; an entry disappears with its last
+//! reference. What is itself on a node (a pod, an attachment, a slice) is an owner. Volumes are one step further: a node may
 //! use a volume, and the secrets it is mounted with, if it may use the claim the volume is bound to.
 
 use std::collections::{HashMap, HashSet};
@@ -50,8 +50,8 @@ pub struct Graph {
 #[derive(Default)]
 struct Tables {
     nodes: HashMap<Key, HashMap<Arc<str>, usize>>,
-    /// What each owner (a pod, an attachment, a slice) contributes.
-    owners: HashMap<Key, (Arc<str>, Vec<Key>)>,
+    /// Where each owner is, and what it refers to.
+    owners: HashMap<Key, (Arc<str>, Box<[Key]>)>,
     /// The claim of each bound volume, and the volume's secrets.
     volumes: HashMap<Key, (Key, Vec<Key>)>,
     /// Volumes that are mounted with a secret.
@@ -94,7 +94,7 @@ impl Graph {
         if node.is_empty() {
             tables.remove_owner(&key);
         } else {
-            tables.set_owner(key.clone(), node, vec![key]);
+            tables.set_owner(key, node, Vec::new());
         }
     }
 
@@ -108,6 +108,9 @@ impl Graph {
                 let volumes = tables.secret_volumes.get(&key);
                 tables.is_on(&key, node)
                     || volumes.into_iter().flatten().any(|volume| tables.volume_is_on(volume, node))
+            }
+            Kind::Pod | Kind::VolumeAttachment | Kind::ResourceSlice => {
+                tables.owners.get(&key).is_some_and(|(on, _)| **on == *node)
             }
             _ => tables.is_on(&key, node),
         }
@@ -140,13 +143,23 @@ impl Tables {
         self.volumes.get(volume).is_some_and(|(claim, _)| self.is_on(claim, node))
     }
 
-    fn set_owner(&mut self, owner: Key, node: &str, references: Vec<Key>) {
+    /// Pods are many, and refer to the same few objects: they share their names, and those of nodes and namespaces.
+    fn set_owner(&mut self, mut owner: Key, node: &str, mut references: Vec<Key>) {
         self.remove_owner(&owner);
-        let node: Arc<str> = node.into();
+        let mut node: Arc<str> = node.into();
+        for reference in &mut references {
+            if let Some((known, nodes)) = self.nodes.get_key_value(reference) {
+                *reference = known.clone();
+                node = nodes.get_key_value(&node).map_or(node, |(known, _)| known.clone());
+            }
+            if reference.namespace == owner.namespace {
+                owner.namespace = reference.namespace.clone();
+            }
+        }
         for reference in &references {
             *self.nodes.entry(reference.clone()).or_default().entry(node.clone()).or_default() += 1;
         }
-        self.owners.insert(owner, (node, references));
+        self.owners.insert(owner, (node, references.into()));
     }
 
     fn remove_owner(&mut self, owner: &Key) {

@@ -4,6 +4,7 @@ pub mod graph;
 mod references;
 
 pub use references::{api_reference, references_secrets};
+use references::{looked_at_of_persistent_volume, looked_at_of_pod};
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use self::graph::{Graph, Kind};
 use super::rbac::matches::rule_allows;
 use super::{Attributes, Authorizer, Rule, Rules, UserInfo, Verdict};
 use crate::registry::Local;
+use proto::schema::Mask;
 
 /// Group of all nodes.
 pub const NODES_GROUP: &str = "system:nodes";
@@ -44,9 +46,15 @@ impl NodeAuthorizer {
 /// Feeds the graph from the cache.
 pub fn follow(graph: &Arc<Graph>, local: &dyn Local) {
     let pods = graph.clone();
-    local.subscribe("", "pods", Box::new(move |old, new, _| pods.apply_pod(old, new)));
+    local.subscribe("", "pods", &looked_at_of_pod(), Box::new(move |old, new, _| pods.apply_pod(old, new)));
     let volumes = graph.clone();
-    local.subscribe("", "persistentvolumes", Box::new(move |old, new, _| volumes.apply_volume(old, new)));
+    let mask = looked_at_of_persistent_volume();
+    local.subscribe(
+        "",
+        "persistentvolumes",
+        &mask,
+        Box::new(move |old, new, _| volumes.apply_volume(old, new)),
+    );
     for (group, resource, kind) in [
         ("storage.k8s.io", "volumeattachments", Kind::VolumeAttachment),
         ("resource.k8s.io", "resourceslices", Kind::ResourceSlice),
@@ -55,7 +63,12 @@ pub fn follow(graph: &Arc<Graph>, local: &dyn Local) {
         let apply = move |old: Option<&_>, new: Option<&_>, _: i64| {
             graph.apply_on_node(kind, "/spec/nodeName", old, new);
         };
-        local.subscribe(group, resource, Box::new(apply));
+        local.subscribe(
+            group,
+            resource,
+            &Mask::of(["metadata.name", "metadata.namespace", "spec.nodeName"]),
+            Box::new(apply),
+        );
     }
 }
 

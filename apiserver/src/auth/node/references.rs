@@ -1,5 +1,6 @@
 //! Which objects a pod or a persistent volume refers to.
 
+use proto::schema::Mask;
 use serde_json::Value;
 
 use super::graph::{Key, Kind};
@@ -18,6 +19,9 @@ const VOLUME_SECRETS: &[&str] = &[
     "/csi/nodePublishSecretRef/name",
 ];
 
+/// A pod's lists of containers.
+const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+
 /// Secret references of persistent volumes that the kubelet reads, by JSON pointer below the spec.
 const PV_SECRETS: &[&str] = &[
     "/cephfs/secretRef",
@@ -32,15 +36,42 @@ const PV_SECRETS: &[&str] = &[
     "/csi/nodeExpandSecretRef",
 ];
 
-/// The objects that the node of this pod may read because of it, the pod itself included.
+/// What of a pod says where it is and what it refers to.
+pub(super) fn looked_at_of_pod() -> Mask {
+    let mut mask = Mask::of([
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "metadata.annotations",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "spec.imagePullSecrets",
+        "spec.volumes",
+        "spec.resourceClaims",
+        "status.resourceClaimStatuses",
+        "status.extendedResourceClaimStatus",
+    ]);
+    for list in CONTAINERS {
+        let [variables, sources] = ["env.valueFrom", "envFrom"].map(|field| format!("spec.{list}.{field}"));
+        mask.add(&Mask::of([variables.as_str(), sources.as_str()]));
+    }
+    mask
+}
+
+/// What of a persistent volume says whose it is and what it refers to.
+pub(super) fn looked_at_of_persistent_volume() -> Mask {
+    Mask::of(["metadata.name", "metadata.namespace", "spec"])
+}
+
+/// The objects that the node of this pod may read because of it, besides the pod itself.
 pub(super) fn of_pod(pod: &Value) -> Vec<Key> {
     let namespace = text(&pod["metadata"]["namespace"]);
     let pod_name = text(&pod["metadata"]["name"]);
-    let mut keys = vec![Key::new(Kind::Pod, namespace, pod_name)];
     // A node may create mirror pods, so these must never give it anything.
     if pod["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some() {
-        return keys;
+        return Vec::new();
     }
+    let mut keys = Vec::new();
     let mut add = |kind: Kind, name: &Value| {
         let name = text(name);
         if !name.is_empty() {
@@ -52,7 +83,7 @@ pub(super) fn of_pod(pod: &Value) -> Vec<Key> {
     for secret in items(&spec["imagePullSecrets"]) {
         add(Kind::Secret, &secret["name"]);
     }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    for list in CONTAINERS {
         for container in items(&spec[list]) {
             add_environment(container, &mut add);
         }
@@ -118,7 +149,7 @@ fn uses(pod: &Value, wanted: Kind) -> bool {
     for secret in items(&spec["imagePullSecrets"]) {
         add(Kind::Secret, &secret["name"]);
     }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    for list in CONTAINERS {
         for container in items(&spec[list]) {
             add_environment(container, &mut add);
         }
@@ -278,7 +309,6 @@ mod tests {
         });
         let keys = of_pod(&pod);
         for (kind, name) in [
-            (Kind::Pod, "p"),
             (Kind::ServiceAccount, "sa"),
             (Kind::Secret, "pull"),
             (Kind::Secret, "env"),
@@ -291,7 +321,12 @@ mod tests {
         ] {
             assert!(keys.contains(&Key::new(kind, "ns", name)), "{kind:?} {name}");
         }
-        assert_eq!(keys.len(), 10);
+        assert_eq!(keys.len(), 9);
+        // All of that is looked at.
+        let schema = proto::schema::lookup("", "v1", "Pod").unwrap();
+        let bytes = proto::protobuf::encode(&pod, schema);
+        let some = proto::protobuf::decode_some(&bytes, schema, &looked_at_of_pod()).unwrap();
+        assert_eq!(of_pod(&some), keys);
     }
 
     #[test]
@@ -300,7 +335,7 @@ mod tests {
             "metadata": { "namespace": "ns", "name": "p", "annotations": { "kubernetes.io/config.mirror": "x" } },
             "spec": { "serviceAccountName": "admin", "volumes": [{ "secret": { "secretName": "s" } }] },
         });
-        assert_eq!(of_pod(&pod), [Key::new(Kind::Pod, "ns", "p")]);
+        assert_eq!(of_pod(&pod), []);
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub(crate) fn install(builder: &mut Builder, enabled: Enabled) {
     Kind::new(GROUP, "v1", "jobs", "Job")
         .category("all")
         .default(defaults::job)
-        .selectable_by("status.successful", |job| int_at(job, &["status", "succeeded"]).to_string())
+        .selectable_by("status.successful", &["status.succeeded"], |job| {
+            int_at(job, &["status", "succeeded"]).to_string()
+        })
         .hooks(job::hooks())
         .status(status::hooks())
         .install(builder, enabled);

@@ -33,7 +33,7 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             "reportingComponent",
             "type",
         ])
-        .selectable_by("source", |event| {
+        .selectable_by("source", &["source.component", "reportingComponent"], |event| {
             let source = text_at(event, &["source", "component"]);
             if source.is_empty() { text_at(event, &["reportingComponent"]) } else { source }.to_owned()
         })

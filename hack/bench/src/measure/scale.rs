@@ -43,7 +43,13 @@ async fn with_daemons(bench: &Bench, table: &mut Table) -> Result<()> {
     for path in [PODS, CONFIG_MAPS] {
         wire.count("GET", path, &[], Default::default()).await?;
     }
-    table.add("the same, once all was listed as JSON", "≤ 120 MB", megabytes(server.process.memory()));
+    // What the lists took for a moment has been given back then.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    table.add(
+        "the same, seconds after all was listed as JSON",
+        "≤ 120 MB",
+        megabytes(server.process.memory()),
+    );
     table.add(
         "controller manager, scheduler: memory then",
         "",

@@ -46,7 +46,7 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
             "status.nominatedNodeName",
         ])
         .selectable_or("spec.hostNetwork", "false")
-        .selectable_by("status.podIP", |pod| {
+        .selectable_by("status.podIP", &["status.podIPs.ip"], |pod| {
             let first = at(pod, &["status", "podIPs"]).get(0);
             first.map(|ip| text_at(ip, &["ip"]).to_owned()).unwrap_or_default()
         })
