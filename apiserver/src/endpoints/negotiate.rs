@@ -92,6 +92,9 @@ impl Output {
 
     /// The form of a failure: what the request accepts without any transformation, or JSON.
     pub fn of_failure(headers: &HeaderMap) -> Self {
+        if matches!(accepted(headers), "" | "*/*" | "application/json") {
+            return Output::JSON;
+        }
         let plain = |clause: &Clause<'_>| {
             let format =
                 MEDIA_TYPES.iter().find(|media| clause.takes(media)).and_then(|media| Format::of(media))?;

@@ -194,7 +194,7 @@ pub(super) fn check_name(object: &Value, name: &str) -> Result<(), Status> {
 
 /// Takes out repeated owner references: the warning about it.
 pub(super) fn dedup_owners(object: &mut Value) -> Option<String> {
-    let references = object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
+    let references = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
     let (mut seen, mut repeated) = (HashSet::new(), Vec::new());
     references.retain(|reference| {
         let new = seen.insert(reference.to_string());

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use proto::content;
 use proto::field::{Error, Errors, Path};
 use proto::status::Status;
+use proto::time::Time;
 use proto::view::{View, remove_at, set_at, strs, text_at};
 use rand::RngExt;
 use serde_json::Value;
@@ -104,7 +105,7 @@ impl NotARevision {
 
 /// A time as metadata has it.
 pub fn time(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    Time(at).to_string()
 }
 
 /// A name from a prefix.

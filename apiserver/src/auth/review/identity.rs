@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{strings, text, user_info};
 use crate::auth::authn::with_authenticated_group;
+use crate::engine::meta;
 use crate::registry::Ctx;
 
 /// Checks a token on behalf of the caller.
@@ -36,7 +37,7 @@ pub(super) fn token_review(ctx: &Ctx, mut review: Value) -> BoxFuture<'_, Result
 /// Tells callers who they are.
 pub(super) fn self_subject_review(ctx: &Ctx, mut review: Value) -> BoxFuture<'_, Result<Value, Status>> {
     Box::pin(async move {
-        let now = ctx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = meta::time(ctx.now);
         review["metadata"] = json!({ "creationTimestamp": now });
         review["status"] = json!({ "userInfo": user_info(&ctx.user) });
         Ok(review)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use proto::field;
 use proto::status::Status;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::claims::{Kubernetes, NewToken, Reference};
 use super::jwt;
 use super::keys::PrivateKey;
+use crate::engine::meta;
 use crate::registry::{Ctx, TokenIssuer};
 
 const GROUP: &str = "authentication.k8s.io";
@@ -80,7 +81,7 @@ impl Issuer {
         request["metadata"]["name"] = json!(ctx.name);
         request["metadata"]["namespace"] = json!(ctx.namespace);
         request["metadata"]["uid"] = json!(account_uid);
-        request["metadata"]["creationTimestamp"] = json!(whole_seconds(ctx.now));
+        request["metadata"]["creationTimestamp"] = json!(meta::time(ctx.now));
         if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
             request["spec"]["audiences"] = json!(self.api_audiences);
         }
@@ -160,7 +161,7 @@ impl Issuer {
             .map_err(|_| Status::internal("failed to generate token: the signing key is unusable"))?;
         let expiry = ctx.now.saturating_add(SignedDuration::from_secs(seconds));
         let expiry = expiry.map_err(|error| Status::internal(error.to_string()))?;
-        Ok((signed, whole_seconds(expiry)))
+        Ok((signed, meta::time(expiry)))
     }
 }
 
@@ -229,8 +230,4 @@ fn uid(object: &Arc<Value>) -> String {
 fn reference_to(object: &Arc<Value>) -> Reference {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     Reference { name: name.to_owned(), uid: uid(object) }
-}
-
-fn whole_seconds(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

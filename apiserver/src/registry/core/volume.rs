@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::claim::{VOLUME_MODES, access_modes, basic_amount};
 use super::pod::{scheduling, sources};
 use super::{defaults, kind};
+use crate::engine::meta;
 use crate::registry::checks::*;
 use crate::registry::kind::Enabled;
 use crate::registry::{Builder, Ctx, Hooks, strategy, warnings as shared_warnings};
@@ -20,7 +21,7 @@ pub(super) fn install(builder: &mut Builder, enabled: Enabled) {
         .default(defaults::persistent_volume)
         .hooks(Hooks {
             prepare_create: |ctx, new| {
-                let now = ctx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                let now = meta::time(ctx.now);
                 set_at(new, &["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
             },
             validate: |_, new| validate(new, &Value::Null),
@@ -45,7 +46,7 @@ fn prepare_status(ctx: &Ctx, new: &mut Value, old: &Value) {
             strategy::keep(new, old, &TIME);
         }
     } else if given.is_null() || given == at(old, &TIME) {
-        let now = ctx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = meta::time(ctx.now);
         set_at(new, &TIME, Value::from(now));
     }
 }

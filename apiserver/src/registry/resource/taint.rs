@@ -5,6 +5,7 @@ use proto::view::{View, at, set_at};
 use serde_json::Value;
 
 use super::checks::{device_name, driver_name, pool_name, taint};
+use crate::engine::meta;
 use crate::registry::checks::conditions;
 use crate::registry::defaults::fill;
 use crate::registry::{Ctx, strategy};
@@ -14,20 +15,16 @@ const TAINT: [&str; 2] = ["spec", "taint"];
 const EFFECT: [&str; 3] = ["spec", "taint", "effect"];
 const ADDED: [&str; 3] = ["spec", "taint", "timeAdded"];
 
-fn seconds(now: jiff::Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
-}
-
 /// A taint is added when it is first seen.
 pub(super) fn defaults(taint: &mut Value) {
-    fill(taint, "timeAdded", seconds(jiff::Timestamp::now()));
+    fill(taint, "timeAdded", meta::time(jiff::Timestamp::now()));
 }
 
 /// Another effect is a new taint.
 pub(super) fn prepare_update(ctx: &Ctx, new: &mut Value, old: &Value) {
     strategy::keep(new, old, &["status"]);
     if at(new, &EFFECT) != at(old, &EFFECT) && at(new, &ADDED) == at(old, &ADDED) {
-        set_at(new, &ADDED, Value::from(seconds(ctx.now)));
+        set_at(new, &ADDED, Value::from(meta::time(ctx.now)));
     }
     strategy::count_changes(new, old, &["spec"]);
 }

@@ -6,7 +6,8 @@ use proto::status::Status;
 use proto::view::{View, at, set_at, text_at};
 use serde_json::{Value, json};
 
-use super::strategy::{set_condition, timestamp};
+use super::strategy::set_condition;
+use crate::engine::meta;
 use crate::registry::Ctx;
 use crate::registry::checks;
 
@@ -21,7 +22,7 @@ pub(super) fn create(ctx: &Ctx, binding: Value) -> BoxFuture<'_, Result<Value, S
         if !errors.is_empty() {
             return Err(Status::failure(500, "", aggregate(&errors)));
         }
-        let now = timestamp(ctx);
+        let now = meta::time(ctx.now);
         let mut change = |pod: &Value| {
             preconditions(&binding, pod)
                 .and_then(|()| bound(pod, &binding, &now))

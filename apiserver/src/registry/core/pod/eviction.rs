@@ -8,7 +8,8 @@ use proto::status::{Cause, Status};
 use proto::view::{View, at, int_at, object_at, set_at, text_at};
 use serde_json::{Value, json};
 
-use super::strategy::{set_condition, timestamp};
+use super::strategy::set_condition;
+use crate::engine::meta;
 use crate::registry::Ctx;
 
 /// How often a write that met another one is tried again.
@@ -147,7 +148,7 @@ fn too_many_requests(retry_after: i32, cause: String) -> Status {
 }
 
 async fn decrement(ctx: &Ctx, budget: &Value) -> Result<(), Status> {
-    let now = timestamp(ctx);
+    let now = meta::time(ctx.now);
     let mut change = |budget: &Value| spent(budget, &ctx.name, &now);
     if ctx.dry_run {
         return change(budget).map(|_| ());
@@ -228,7 +229,7 @@ fn exhausted(budget: &Value, name: &str) -> String {
 async fn delete(ctx: &Ctx, mut options: Value) -> Result<(), Status> {
     let dry_run = !at(&options, &["dryRun"]).is_null();
     if !dry_run {
-        let now = timestamp(ctx);
+        let now = meta::time(ctx.now);
         let mut change = |pod: &Value| {
             check_preconditions(&options, pod)?;
             let mut pod = pod.clone();

@@ -44,7 +44,7 @@ fn prepare_create(ctx: &Ctx, pod: &mut Value) {
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
         });
-        set_condition(&mut status, condition, &timestamp(ctx));
+        set_condition(&mut status, condition, &meta::time(ctx.now));
     }
     set_at(pod, &["status"], status);
     merge_match_label_keys(pod);
@@ -69,11 +69,6 @@ fn app_armor_fields(pod: &mut Value) {
             }
         }
     }
-}
-
-/// The request's time as the API writes it.
-pub(super) fn timestamp(ctx: &Ctx) -> String {
-    ctx.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Sets a condition of a status. Its transition time moves only with its status.
