@@ -10,6 +10,7 @@ use etcd_client::{
 };
 
 use super::Error;
+use super::channel::Whole;
 use super::encryption::Encryption;
 
 /// One key's value.
@@ -144,7 +145,7 @@ impl Etcd {
             }
             options = options.with_tls(tls);
         }
-        let client = Client::connect(&servers.urls, Some(options)).await?;
+        let client = Client::connect_with_balanced_channel(&servers.urls, Some(options), Whole).await?;
         Ok(Etcd {
             kv: client.kv_client().max_decoding_message_size(usize::MAX),
             watch: client.watch_client().max_decoding_message_size(usize::MAX),

@@ -5,6 +5,7 @@
 //!   in a JSON or protobuf envelope, without `metadata.resourceVersion`, which is the key's mod revision.
 //! - Every write is one transaction on one key, conditional on the revision its writer saw.
 
+mod channel;
 pub mod codec;
 pub mod compact;
 pub mod encryption;
