@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use etcd_client::{BalancedChannelBuilder, Channel, Error};
 use http::{Request, Uri};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tokio::sync::mpsc::Sender;
 use tonic::Status;
 use tonic::body::Body;

@@ -94,17 +94,19 @@ impl Set {
     }
 
     /// The paths that aren't in `other`.
-    pub fn difference(&self, other: &Set) -> Set {
-        let children = self.children.iter().filter_map(|(element, child)| {
-            let rest = match other.children.get(element) {
-                Some(without) => child.difference(without),
-                None => child.clone(),
-            };
-            (!rest.is_empty()).then(|| (element.clone(), rest))
-        });
-        Set {
-            members: self.members.difference(&other.members).cloned().collect(),
-            children: children.collect(),
+    pub fn difference(mut self, other: &Set) -> Set {
+        self.take_out(other);
+        self
+    }
+
+    fn take_out(&mut self, other: &Set) {
+        self.members.retain(|element| !other.members.contains(element));
+        for (element, without) in &other.children {
+            let Some(child) = self.children.get_mut(element) else { continue };
+            child.take_out(without);
+            if child.is_empty() {
+                self.children.remove(element);
+            }
         }
     }
 

@@ -192,7 +192,7 @@ pub fn apply(
     let (merged, mut managers) = result?;
     let own = request.key(request.manager, Operation::Apply);
     if let Some(entry) = managers.0.get_mut(&own) {
-        entry.set = entry.set.difference(&STRIPPED);
+        entry.set = std::mem::take(&mut entry.set).difference(&STRIPPED);
         if merged.is_some() {
             entry.time = Some(request.now.to_owned());
         }
