@@ -84,6 +84,7 @@ impl http_body::Body for Foresighted {
 #[cfg(test)]
 mod tests {
     use futures::{StreamExt, stream};
+    use http_body::Body as _;
     use http_body_util::{BodyExt, StreamBody};
 
     use super::*;
