@@ -28,6 +28,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// What was not used for so long is let go of first.
 const TIDY: Duration = Duration::from_secs(1);
+/// How often that is tried: the first time tells only what is used from then on.
+const ROUNDS: usize = 3;
 
 enum Command {
     Add(Arc<Row>, String, oneshot::Sender<()>),
@@ -127,7 +129,8 @@ impl Feed {
     pub async fn tidy(self: Arc<Self>) {
         loop {
             forms::full().await;
-            loop {
+            // What is in use all the time stays: whoever finds no room then says so again.
+            for _ in 0..ROUNDS {
                 tokio::time::sleep(TIDY).await;
                 let rows: Vec<_> = self.rows.read().values().cloned().collect();
                 let tidy = move || rows.iter().map(|row| row.tidy()).sum();

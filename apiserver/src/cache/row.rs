@@ -73,6 +73,12 @@ impl Event {
         let previous = self.previous.as_ref()?;
         Some(self.gone.get_or_init(|| Arc::new(previous.at(self.entry.revision))).clone())
     }
+
+    /// What no longer is: each such entry is one event's.
+    fn dead(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let deletion = (self.change == Change::Deleted).then_some(&self.entry);
+        self.previous.iter().chain(self.gone.get()).chain(deletion)
+    }
 }
 
 struct State {
@@ -273,13 +279,15 @@ impl Row {
 
     /// Lets go of encodings that nobody has used since the last time: how many bytes are stored.
     pub(super) fn tidy(&self) -> usize {
-        let map = self.snapshot();
-        map.range("", "")
-            .map(|entry| {
-                entry.tidy();
-                entry.stored.len()
-            })
-            .sum()
+        let (map, history) = {
+            let state = self.state.read();
+            (state.map.clone(), state.history.iter().cloned().collect::<Vec<_>>())
+        };
+        let dead = history.iter().flat_map(|event| event.dead());
+        map.range("", "").chain(dead).fold(0, |stored, entry| {
+            entry.tidy();
+            stored + entry.stored.len()
+        })
     }
 
     /// Tells watchers of what was applied.
@@ -478,6 +486,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::forms::Keep;
     use super::*;
     use crate::registry::{Builder, Endpoint, Storage};
 
@@ -548,6 +557,26 @@ mod tests {
         assert!(!labels(3) && !row.foreseen.lock().is_empty());
         drop(given_up);
         assert!(row.foreseen.lock().is_empty());
+    }
+
+    #[test]
+    fn encodings_that_nobody_uses_go_with_the_living_and_the_dead() {
+        let row = config_maps();
+        row.load(Vec::new(), 1);
+        let encode = |entry: &Arc<Entry>| {
+            entry.form(&row.codec, 0, Media::Json, Keep::ForWatchers).expect("a ConfigMap");
+            assert!(entry.size() > entry.stored.len());
+        };
+        row.apply("a", Ok(config_map(2)));
+        let before = row.get("a").expect("is there");
+        encode(&before);
+        row.apply("a", Ok(config_map(3)));
+        let after = row.get("a").expect("is there");
+        encode(&after);
+        row.tidy();
+        assert!(before.size() > before.stored.len() && after.size() > after.stored.len(), "were used");
+        row.tidy();
+        assert_eq!((before.size(), after.size()), (before.stored.len(), after.stored.len()));
     }
 
     #[test]

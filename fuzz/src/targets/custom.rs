@@ -5,6 +5,7 @@ use std::sync::Arc;
 use apiserver::custom::{Version, rows_of};
 use apiserver::storage::codec::{self, Codec, Media};
 use proto::json;
+use proto::schema::Mask;
 use serde_json::{Value, json};
 
 use super::expressions::object_schema;
@@ -123,12 +124,12 @@ fn objects(definition: &Value, object: Option<Value>, old: Option<Value>) {
         let mut object = object.filter(Value::is_object)?;
         object["apiVersion"] = endpoint.api_version().into();
         object["kind"] = "A".into();
-        row.codec.decode_stored(object.to_string().as_bytes(), 5).ok()
+        row.codec.decode_stored(object.to_string().as_bytes(), 5, Mask::ALL).ok()
     };
     let Some(mut old) = read(old.or_else(|| object.clone())) else { return };
     written(&ctx(&endpoint, &row, "create"), hooks, &mut old, None);
     let stored = row.codec.encode_stored(&mut old).expect("what was decoded can be stored");
-    let old = row.codec.decode_stored(&stored, 5).expect("what was stored can be read");
+    let old = row.codec.decode_stored(&stored, 5, Mask::ALL).expect("what was stored can be read");
     shown(&row, &old);
     let Some(new) = read(object) else { return };
     written(&ctx(&endpoint, &row, "update"), hooks, &mut new.clone(), Some(&old));

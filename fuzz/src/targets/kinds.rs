@@ -7,6 +7,7 @@ use apiserver::registry::{Ages, Ctx, Endpoint, Hooks, Registry};
 use apiserver::storage::codec::{self, Codec, Media};
 use jiff::Timestamp;
 use proto::json;
+use proto::schema::Mask;
 use serde_json::{Value, json};
 
 use super::nobody::Nobody;
@@ -105,6 +106,16 @@ pub(super) fn shown(row: &Row, stored: &Value) {
     }
 }
 
+/// Selectors see the same of an object, whether all of it was decoded or only what they look at.
+fn selected(row: &Row, stored: &[u8], whole: &Value) {
+    let codec = &row.codec;
+    let some = codec.decode_stored(stored, 5, &codec.selectable).expect("what was stored can be read");
+    assert_eq!(some.pointer("/metadata/labels"), whole.pointer("/metadata/labels"));
+    for field in &codec.storage.selectable {
+        assert_eq!(field.value(&some), field.value(whole), "{} of {}", field.name, codec.storage.kind);
+    }
+}
+
 pub(super) const KINDS: Target = Target {
     name: "kinds",
     seeds: &[
@@ -127,8 +138,9 @@ pub(super) const KINDS: Target = Target {
             decorate(&mut old);
         }
         let stored = row.codec.encode_stored(&mut old).expect("what was decoded can be stored");
-        let mut back = row.codec.decode_stored(&stored, 5).expect("what was stored can be read");
+        let mut back = row.codec.decode_stored(&stored, 5, Mask::ALL).expect("what was stored can be read");
         shown(row, &back);
+        selected(row, &stored, &back);
         let Some(mut new) = object(&mut source, row) else { return };
         written(&ctx(&endpoint, row, "update"), hooks, &mut new.clone(), Some(&back));
         for sub in &endpoint.subresources {

@@ -7,6 +7,7 @@ use apiserver::auth::{Authenticated, Rejected, TokenAuthenticator};
 use apiserver::registry::{Local, Observer, Registry, Services, Update};
 use futures::future::{BoxFuture, ready};
 use proto::labels;
+use proto::schema::Mask;
 use proto::status::Status;
 use serde_json::Value;
 
@@ -94,7 +95,7 @@ impl Local for Nobody {
         none(group, resource, name)
     }
 
-    fn subscribe(&self, _: &str, _: &str, _: Observer) {}
+    fn subscribe(&self, _: &str, _: &str, _: &Mask, _: Observer) {}
 
     fn registry(&self) -> Arc<Registry> {
         self.registry.clone()
