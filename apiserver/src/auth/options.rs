@@ -1,8 +1,9 @@
 //! From upstream's flags to the authenticators and authorizers of a server.
 
-use proto::schema::Mask;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use proto::schema::Mask;
 
 use super::authn::Union;
 use super::authn::bearer::{AudienceAgnostic, BearerToken, TokenCache, TokenUnion};

@@ -100,7 +100,7 @@ impl Entry {
     /// What is looked at of the hub-version tree. Other fields may be there too, and needn't be what they are in the object.
     pub fn decode_some(&self, codec: &Codec, mask: &Mask) -> Result<Value, Error> {
         let mut value = if codec.is_remote(usize::from(self.version)) {
-            let form = self.known_form(codec.hub_index(), Form::Object(Media::Json));
+            let form = self.kept(codec.hub_index(), Media::Json);
             let form = form.ok_or_else(|| Error::External(codec.storage.kind.to_string()))?;
             proto::json::decode_any(&form).map_err(|e| Error::Decode(e.to_string()))?.value
         } else {
@@ -114,7 +114,7 @@ impl Entry {
 
     /// The object in a version (an index among the codec's) and encoding; JSON ends in a newline, as answers do.
     pub fn form(&self, codec: &Codec, version: usize, media: Media, keep: Keep) -> Result<Bytes, Error> {
-        if let Some(bytes) = self.known_form(version, Form::Object(media)) {
+        if let Some(bytes) = self.kept(version, media) {
             return Ok(bytes);
         }
         let encoded = codec.encode(version, self.decode(codec)?, media)?;
@@ -123,7 +123,7 @@ impl Entry {
 
     /// The Table row that was kept for a version.
     pub fn row(&self, version: usize) -> Option<Bytes> {
-        self.known_form(version, Form::Row)
+        self.forms.lock().find(version, Form::Row)
     }
 
     /// Keeps the Table row of a version.
@@ -133,16 +133,12 @@ impl Entry {
 
     /// The object in a version and encoding, if it is kept.
     pub fn kept(&self, version: usize, media: Media) -> Option<Bytes> {
-        self.known_form(version, Form::Object(media))
+        self.forms.lock().find(version, Form::Object(media))
     }
 
     /// Lets go of encodings that nobody has used since the last time.
     pub(super) fn tidy(&self) {
         self.forms.lock().tidy();
-    }
-
-    fn known_form(&self, version: usize, form: Form) -> Option<Bytes> {
-        self.forms.lock().find(version, form)
     }
 
     fn keep_object(&self, version: usize, media: Media, mut encoded: Vec<u8>, keep: Keep) -> Bytes {
@@ -154,8 +150,7 @@ impl Entry {
 
     /// Whether the hub version's form is still to be had from outside.
     fn awaits_conversion(&self, codec: &Codec) -> bool {
-        codec.is_remote(usize::from(self.version))
-            && self.known_form(codec.hub_index(), Form::Object(Media::Json)).is_none()
+        codec.is_remote(usize::from(self.version)) && self.kept(codec.hub_index(), Media::Json).is_none()
     }
 
     /// How many bytes it holds.

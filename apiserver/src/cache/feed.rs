@@ -135,7 +135,7 @@ impl Feed {
                 let rows: Vec<_> = self.rows.read().values().cloned().collect();
                 let tidy = move || rows.iter().map(|row| row.tidy()).sum();
                 let stored = tokio::task::spawn_blocking(tidy).await.unwrap_or_default();
-                if !forms::is_full(stored) {
+                if !forms::adapt(stored) {
                     break;
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! Whoever lists everything has everything encoded, which takes more memory than the objects themselves: most of that is never
 //! asked for again. So there is a budget for the whole process. Once it is spent, what a list encodes is not kept, and what
-//! nobody has used for a while is let go of ([`tidying`]), until there is room again.
+//! nobody has used for a while is let go of ([`Forms::tidy`]), until there is room again.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -126,8 +126,8 @@ pub(super) async fn full() {
     FULL.notified().await;
 }
 
-/// Whether there is still reason to, with so many bytes stored.
-pub(super) fn is_full(stored: usize) -> bool {
+/// Adapts the budget to how many bytes are stored: whether there is still reason to tidy up.
+pub(super) fn adapt(stored: usize) -> bool {
     let limit = BUDGET.max(stored / PART);
     LIMIT.store(limit, Ordering::Relaxed);
     // Room for some time.

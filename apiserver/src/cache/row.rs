@@ -116,15 +116,11 @@ struct Observers {
 }
 
 impl Observers {
-    fn look(&self, codec: &Codec, entry: &Entry) -> Option<Value> {
-        entry.decode_some(codec, &self.mask).ok()
-    }
-
     fn tell(&self, codec: &Codec, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>, revision: i64) {
         if self.all.is_empty() {
             return;
         }
-        let look = |entry: &Arc<Entry>| self.look(codec, entry);
+        let look = |entry: &Arc<Entry>| entry.decode_some(codec, &self.mask).ok();
         let (old, new) = (old.and_then(look), new.and_then(look));
         if old.is_none() && new.is_none() {
             return;

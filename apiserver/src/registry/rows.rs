@@ -7,8 +7,7 @@ use std::ops::BitOr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use proto::schema::Mask;
-use proto::schema::{self, Ref, Type};
+use proto::schema::{self, Mask, Ref, Type};
 use proto::status::Status;
 use serde_json::Value;
 

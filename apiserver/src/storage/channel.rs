@@ -26,27 +26,27 @@ impl BalancedChannelBuilder for Whole {
 
     fn balanced_channel(self, buffer: usize) -> Result<(Channel, Sender<Change<Uri, Endpoint>>), Error> {
         let (channel, members) = tonic::transport::Channel::balance_channel(buffer);
-        let whole = |request: Request<Body>| request.map(|body| Body::new(Foresighted::new(body)));
+        let whole = |request: Request<Body>| request.map(|body| Body::new(Peeking::new(body)));
         let channel = channel.map_request(whole).map_err(BoxError::from);
         Ok((Channel::Custom(BoxCloneSyncService::new(channel)), members))
     }
 }
 
 /// A body that knows with each frame whether it is the last, if that can be known.
-struct Foresighted {
+struct Peeking {
     body: Body,
     /// What came after the last frame that was told.
     next: Option<Result<Frame<Bytes>, Status>>,
     ended: bool,
 }
 
-impl Foresighted {
+impl Peeking {
     fn new(body: Body) -> Self {
-        Foresighted { body, next: None, ended: false }
+        Peeking { body, next: None, ended: false }
     }
 }
 
-impl http_body::Body for Foresighted {
+impl http_body::Body for Peeking {
     type Data = Bytes;
     type Error = Status;
 
@@ -77,7 +77,7 @@ impl http_body::Body for Foresighted {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended && self.next.is_none()
+        self.ended
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         let frames = frames.filter_map(|length| async move {
             length.map(|length| Ok::<_, Status>(Frame::data(Bytes::from(vec![0; length]))))
         });
-        let mut body = Foresighted::new(Body::new(StreamBody::new(frames)));
+        let mut body = Peeking::new(Body::new(StreamBody::new(frames)));
         let mut told = Vec::new();
         while let Some(frame) = body.frame().await {
             let data = frame.expect("no failure").into_data().expect("data");

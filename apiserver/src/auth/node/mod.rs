@@ -4,17 +4,17 @@ pub mod graph;
 mod references;
 
 pub use references::{api_reference, references_secrets};
-use references::{looked_at_of_persistent_volume, looked_at_of_pod};
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use proto::schema::Mask;
 
 use self::graph::{Graph, Kind};
+use self::references::{looked_at_of_persistent_volume, looked_at_of_pod};
 use super::rbac::matches::rule_allows;
 use super::{Attributes, Authorizer, Rule, Rules, UserInfo, Verdict};
 use crate::registry::Local;
-use proto::schema::Mask;
 
 /// Group of all nodes.
 pub const NODES_GROUP: &str = "system:nodes";
